@@ -1,0 +1,26 @@
+# The same commands on your machine and in CI (.ci/run). PYTHON names the interpreter of an
+# environment that holds `pip install -e '.[dev,train]'`.
+
+PYTHON ?= python
+SOURCES := src tests examples benchmarks
+
+.PHONY: check test quick format bench
+
+check: ## style, types, import rules
+	$(PYTHON) -m ruff check $(SOURCES)
+	$(PYTHON) -m ruff format --check $(SOURCES)
+	$(PYTHON) -m mypy
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command as run; run()"
+
+test: ## all tests
+	$(PYTHON) -m pytest
+
+quick: ## the tests that take seconds
+	$(PYTHON) -m pytest -m "not slow"
+
+format: ## rewrite the files in the one style
+	$(PYTHON) -m ruff check --fix $(SOURCES)
+	$(PYTHON) -m ruff format $(SOURCES)
+
+bench: ## throughput beside datatrove's filters: make bench DATA=folder PEER=python-with-datatrove
+	$(PYTHON) benchmarks/throughput.py --data "$(DATA)" --peer-python "$(PEER)"

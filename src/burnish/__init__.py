@@ -1,0 +1,67 @@
+"""burnish: per-document programs that turn raw web text into pre-training text.
+
+    >>> import burnish
+    >>> burnish.execute("Home\\nA sentence.", "remove_lines(0, 0)").text
+    'A sentence.'
+
+The names below are the public interface. They are loaded on use, so that importing the package
+costs nothing and needs no optional dependency.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BurnishError": "errors",
+    "Document": "schema",
+    "Edit": "schema",
+    "Issue": "schema",
+    "Limits": "program.limits",
+    "Outcome": "program.executor",
+    "Parsed": "dialects",
+    "Record": "schema",
+    "Status": "schema",
+    "execute": "api",
+    "parse": "api",
+    "refine": "api",
+}
+
+__all__ = [
+    "BurnishError",
+    "Document",
+    "Edit",
+    "Issue",
+    "Limits",
+    "Outcome",
+    "Parsed",
+    "Record",
+    "Status",
+    "__version__",
+    "execute",
+    "parse",
+    "refine",
+]
+
+if TYPE_CHECKING:
+    from burnish.api import execute, parse, refine
+    from burnish.dialects import Parsed
+    from burnish.errors import BurnishError
+    from burnish.program.executor import Outcome
+    from burnish.program.limits import Limits
+    from burnish.schema import Document, Edit, Issue, Record, Status
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'burnish' has no attribute {name!r}")
+    value = getattr(import_module(f"burnish.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,72 @@
+"""The command line: one file a verb, imported when the verb is used.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from burnish import __version__
+from burnish.errors import BurnishError, UsageError
+
+_VERBS = {
+    "apply": "Execute one program on one text.",
+    "evaluate": "Measure a refiner against labelled pages or scored documents.",
+    "refine": "Refine a corpus: documents in, refined documents and their programs out.",
+    "restore": "Bring the original documents of a run back.",
+    "train": "Train a refiner.",
+}
+
+
+class _Verbs(click.Group):
+    """Lists the verbs without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _VERBS:
+            return None
+        command: click.Command = import_module(f"burnish.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_VERBS.items()))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="burnish")
+def cli() -> None:
+    """Turn raw web text into pre-training text by executing a program for each document.
+
+    \b
+    Example:
+      burnish refine examples/pages.jsonl --output out
+    """
+
+
+def main() -> None:
+    """The console script: errors become one clear message and an exit code."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except UsageError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except BurnishError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Stopped. Run the same command again to go on from here.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)

@@ -1,0 +1,67 @@
+"""The progress bar of a run."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from burnish.runner.base import Progress as Snapshot
+
+
+class RunProgress:
+    """Shows documents, MB of text a second, kept and dropped, and the time left.
+
+    Without a terminal it prints nothing while running, so that logs stay short.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            _Counts(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("refining", total=None, counts="")
+        self._began = time.monotonic()
+
+    def update(self, snapshot: Snapshot) -> None:
+        counts = snapshot.counts
+        seconds = max(time.monotonic() - self._began, 1e-6)
+        rate = (counts.text_bytes - snapshot.resumed.text_bytes) / 1e6 / seconds
+        shown = (
+            f"{counts.documents:,} documents  {rate:.1f} MB/s  "
+            f"kept {counts.documents - counts.dropped:,}  dropped {counts.dropped:,}"
+        )
+        if counts.rejected:
+            shown += f"  rejected {counts.rejected:,}"
+        self._bar.update(
+            self._task,
+            total=snapshot.total_bytes or None,
+            completed=snapshot.read_bytes,
+            counts=shown,
+        )
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+
+class _Counts(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["counts"])

@@ -1,0 +1,171 @@
+"""burnish refine: a corpus in, a refined corpus and its programs out."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from burnish.cli.progress import RunProgress
+from burnish.report.diff import excerpt
+from burnish.runner.base import Summary
+from burnish.schema import Status
+from burnish.workflows.refine import STAGES, Config, run
+from burnish.workflows.restore import Restored, restore
+
+_EXCERPTS = 3
+_LOOKED_THROUGH = 200  # documents in which the excerpts are looked for
+_MARKS = {"-": "red strike", "+": "green", " ": "", "…": "dim"}
+
+
+class _Task(click.ParamType[tuple[int, int]]):
+    name = "I/N"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d+)/(\d+)", str(value))
+        if not match or not int(match[1]) < int(match[2]):
+            self.fail(f"{value!r} is no I/N with I from 0 to N - 1, such as 0/8", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+@click.command("refine")
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output", "-o", required=True, type=click.Path(path_type=Path),
+    help="Folder for the result; run again into the same folder to go on after a stop.",
+)  # fmt: skip
+@click.option("--refiner", default="default", show_default=True, help="Name or folder.")
+@click.option(
+    "--stages", default=",".join(STAGES), show_default=True, help="One or both, comma-separated."
+)
+@click.option(
+    "--keep-threshold", type=click.FloatRange(0, 1), metavar="P",
+    help="Drop documents whose keep probability is below P.  [default: the refiner's own]",
+)  # fmt: skip
+@click.option("--text-column", default="text", show_default=True, metavar="C")
+@click.option(
+    "--id-column", metavar="C", help='[default: "id" where a row has it, else file and position]'
+)
+@click.option(
+    "--format", "form", default="jsonl.zst", show_default=True,
+    type=click.Choice(["jsonl.zst", "parquet"]), help="Format of documents/ and its siblings.",
+)  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="[default: all cores]")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Refine only the first N rows.")
+@click.option(
+    "--task", type=_Task(), default=(0, 1), metavar="I/N",
+    help="Do the I-th of N shares (from 0); several machines may share the output folder.",
+)  # fmt: skip
+def command(
+    inputs: tuple[Path, ...],
+    output: Path,
+    refiner: str,
+    stages: str,
+    keep_threshold: float | None,
+    text_column: str,
+    id_column: str | None,
+    form: str,
+    workers: int | None,
+    limit: int | None,
+    task: tuple[int, int],
+) -> None:
+    """Refine INPUTS: files or folders of .jsonl (plain, .gz, .zst) or .parquet.
+
+    The output folder holds documents/ (refined, with all columns), dropped/ (whole), programs/
+    (what was done to each document), rejected/ (rows that are no documents) and summary.json.
+
+    \b
+    Examples:
+      burnish refine examples/pages.jsonl --output out
+      burnish refine crawl/ --output refined --workers 16 --keep-threshold 0.4
+    """
+    console = Console(stderr=True)
+    config = Config(
+        inputs=inputs,
+        output=output,
+        refiner=refiner,
+        stages=tuple(name.strip() for name in stages.split(",") if name.strip()),
+        keep_threshold=keep_threshold,
+        text_column=text_column,
+        id_column=id_column,
+        format=form,
+        limit=limit,
+        task=task,
+        workers=workers or _cores(),
+    )
+    with RunProgress(console) as progress:
+        summary = run(config, progress.update)
+    if summary.already_done:
+        console.print(f"Nothing to do: {output} is finished. Its summary:")
+    _show(summary, output, Console(file=sys.stdout))
+    if summary.errors:
+        raise click.ClickException(
+            f"{summary.errors} damaged files or parts of files were not read to their end; "
+            f"see {output / 'rejected'}"
+        )
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _show(summary: Summary, output: Path, console: Console) -> None:
+    console.print(_table(summary))
+    for found in islice(_edited(output), _EXCERPTS):
+        console.print(_excerpt(found))
+    if not summary.finished:
+        console.print("Shards of other tasks are still to do.", style="yellow")
+    console.print(f"\nRefined documents: {output / 'documents'}", highlight=False)
+
+
+def _table(summary: Summary) -> Table:
+    """Documents by what became of them, with each stage's reasons."""
+    table = Table(title="What became of the documents", title_justify="left")
+    for column, justify in (("", "left"), ("documents", "right"), ("share", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    total = max(summary.documents + summary.rejected, 1)
+
+    def row(name: str, count: int, style: str = "") -> None:
+        table.add_row(name, f"{count:,}", f"{count / total:.1%}", style=style)
+
+    for status in Status:
+        row(str(status), getattr(summary, status))
+    row("rejected", summary.rejected)
+    if summary.reasons:
+        table.add_section()
+    for stage, reasons in summary.reasons.items():
+        for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
+            row(f"{stage} stage: {reason}", count, "dim")
+    table.add_section()
+    share = summary.kept_bytes / summary.text_bytes if summary.text_bytes else 0
+    size = f"{summary.kept_bytes / 1e6:,.2f} of {summary.text_bytes / 1e6:,.2f}"
+    table.add_row("text kept, MB", size, f"{share:.1%}")
+    lines = f"{summary.removed_lines:,}"
+    table.add_row("lines removed from what stays", lines, "")
+    return table
+
+
+def _edited(output: Path) -> Iterator[Restored]:
+    """The first edited documents of the run, for a look at what changed."""
+    documents = islice(restore(output), _LOOKED_THROUGH)
+    return (found for found in documents if found.status is Status.EDITED)
+
+
+def _excerpt(found: Restored) -> Text:
+    text = Text(f"\n{found.id}\n", style="bold")
+    for line in excerpt(found.text, found.refined):
+        text.append(f"  {line.mark} {line.text}\n", style=_MARKS[line.mark] or "not bold")
+    return text

@@ -1,0 +1,5 @@
+"""Documents in, records out: reading JSONL and Parquet, writing the folders of a run.
+
+`shards` cuts inputs into parts, `jsonl` and `parquet` read one part each, `output` writes the parts
+of a run and reads them again. Nothing here knows what is done with a document in between.
+"""

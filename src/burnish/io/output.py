@@ -1,0 +1,509 @@
+"""The folders of a run: part files written whole or not at all, and read again.
+
+Each shard writes up to four part files, named alike: `documents/00002-00017.jsonl.zst` holds the
+kept rows of shard 17 of file 2 (both 0-based). A part without rows is not written. While it grows a
+part has a temporary name in the same folder, beginning with a dot; it gets its own name only when
+it is whole and on disk.
+
+A row of `documents/` is the input row, its text refined. A row of `dropped/` is the input row and,
+as its last column, `burnish` (or `burnish_1`, … where the input has that name) with the reason and
+the scores. A row of `programs/` is {"id", "text_hash", "status", "reason", "stages"}, one per
+document in the order of the input; in Parquet the parts of a stage that have no fixed shape are
+JSON strings.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from burnish.errors import InputError, OutputError, UsageError
+from burnish.io import jsonl
+from burnish.io.parquet import ArrowRow, Batch
+from burnish.io.rows import DamagedFile
+from burnish.schema import Document, Record, Rejected, Status, text_hash
+
+DOCUMENTS, DROPPED, PROGRAMS, REJECTED = PART_FOLDERS = (
+    "documents",
+    "dropped",
+    "programs",
+    "rejected",
+)
+FORMATS = ("jsonl.zst", "parquet")
+TEMPORARY = ".tmp-"
+"""How the name of every unfinished file begins."""
+
+ZSTD_LEVEL = 3
+BUFFER_BYTES = 1024 * 1024
+"""How much is gathered before it is compressed, in bytes of JSON."""
+ROW_GROUP_BYTES = 16 * 1024 * 1024
+"""About how large a row group is, in bytes of Arrow values."""
+CHUNK_ROWS = 1024
+"""How many rows of JSON become one Arrow table, at most."""
+
+_JSON_FIELDS = ("scores", "program", "removed_lines", "edits", "issues")
+_STRINGS = ("stage", "refiner", "status", "reason")
+_STAGE = pa.struct([pa.field(name, pa.string()) for name in (*_STRINGS, *_JSON_FIELDS)])
+PROGRAMS_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("text_hash", pa.string()),
+        pa.field("status", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("stages", pa.list_(_STAGE)),
+    ]
+)
+"""`scores`, `program`, `removed_lines`, `edits` and `issues` of a stage are JSON."""
+REJECTED_SCHEMA = pa.schema(
+    [
+        pa.field("file", pa.string()),
+        pa.field("position", pa.int64()),
+        pa.field("reason", pa.string()),
+        pa.field("raw", pa.string()),
+    ]
+)
+_NOTE_TYPE = pa.struct(
+    [pa.field("reason", pa.string()), pa.field("scores", pa.map_(pa.string(), pa.float64()))]
+)
+
+
+def cannot_write(path: Path, error: OSError) -> OutputError:
+    """The error to raise when the system refuses to write."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "Free some space"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        advice = "Allow writing there"
+    else:
+        advice = "Mend that"
+    return OutputError(
+        f"can not write {path}: {error.strerror or error}. {advice} and run the same command "
+        "again: finished shards are kept."
+    )
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: Path, data: bytes, tag: str) -> None:
+    """Write a small file durably and at once: readers see the old content or the new one."""
+    temporary = path.with_name(f"{TEMPORARY}{tag}-{path.name}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+
+
+class _Sink(Protocol):
+    """Takes rows of one kind and turns them into the bytes of a part."""
+
+    def write(self, row: Any) -> None: ...
+    def close(self) -> None: ...
+
+
+class Part:
+    """One part file; it comes into being with its first row."""
+
+    def __init__(self, path: Path, tag: str, open_sink: Callable[[BinaryIO], _Sink]) -> None:
+        self.path = path
+        self.rows = 0
+        self._temporary = path.with_name(f"{TEMPORARY}{tag}-{path.name}")
+        self._open_sink = open_sink
+        self._file: BinaryIO | None = None
+        self._sink: _Sink | None = None
+
+    def write(self, row: Any) -> None:
+        try:
+            if self._sink is None:
+                self._file = open(self._temporary, "wb")  # noqa: SIM115
+                self._sink = self._open_sink(self._file)
+            self._sink.write(row)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        self.rows += 1
+
+    def finish(self) -> None:
+        """Complete the temporary file and make it durable."""
+        if self._sink is None or self._file is None:
+            return
+        try:
+            self._sink.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def publish(self) -> None:
+        """Give the finished file its name; remove what an earlier attempt left under that name."""
+        try:
+            if self.rows:
+                os.replace(self._temporary, self.path)
+            else:
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        if self._file is not None:
+            try:
+                self._file.close()
+            except OSError:
+                pass  # what was still buffered does not fit the disk, and is not wanted
+            self._temporary.unlink(missing_ok=True)
+
+
+class ShardWriter:
+    """Writes the records and rejected rows of one shard."""
+
+    def __init__(self, folder: Path, name: str, form: str, tag: str, text_column: str) -> None:
+        if form not in FORMATS:
+            raise UsageError(f"unknown format {form!r}; known formats are {', '.join(FORMATS)}")
+        self._arrow = form == "parquet"
+        self._text_column = text_column
+        sinks: dict[str, Callable[[BinaryIO], _Sink]] = dict.fromkeys(PART_FOLDERS, _JsonSink)
+        if self._arrow:
+            sinks = {
+                DOCUMENTS: lambda file: _ArrowSink(file, text_column),
+                DROPPED: lambda file: _ArrowSink(file, text_column),
+                PROGRAMS: lambda file: _ArrowSink(file, text_column, PROGRAMS_SCHEMA),
+                REJECTED: lambda file: _ArrowSink(file, text_column, REJECTED_SCHEMA),
+            }
+        self.parts = {
+            kind: Part(folder / kind / f"{name}.{form}", tag, sinks[kind]) for kind in PART_FOLDERS
+        }
+
+    def write(self, document: Document, record: Record) -> None:
+        """Store what became of `document`, which is written as it came but for its text."""
+        columns = document.columns
+        row: Any = columns
+        dropped = record.status is Status.DROPPED
+        note = {"reason": record.reason, "scores": record.scores} if dropped else None
+        if isinstance(columns, ArrowRow):
+            if self._arrow:
+                row = (columns, None if dropped else record.text, note)
+            else:
+                try:
+                    row = columns.plain()
+                except (ValueError, UnicodeDecodeError) as error:
+                    raise OutputError(
+                        f"{document.origin}: the row can not be stored as JSON ({error}); choose "
+                        "the format parquet"
+                    ) from error
+        if type(row) is not tuple:
+            if note is not None:
+                row = type(row)({**row, note_column(row): note})
+            elif record.text is not document.text and record.text != document.text:
+                row = type(row)({**row, self._text_column: record.text})
+        try:
+            self.parts[DROPPED if dropped else DOCUMENTS].write(row)
+        except TypeError as error:
+            if self._arrow:
+                raise
+            raise OutputError(
+                f"{document.origin}: {_misfit(row)} can not be stored as JSON ({error}); choose "
+                "the format parquet"
+            ) from error
+        stages = [trace.to_json() for trace in record.traces]
+        if self._arrow:
+            for stage in stages:
+                stage.update({key: json.dumps(stage[key]) for key in _JSON_FIELDS})
+        self.parts[PROGRAMS].write(
+            {
+                "id": document.id,
+                "text_hash": text_hash(document.text),
+                "status": str(record.status),
+                "reason": record.reason,
+                "stages": stages,
+            }
+        )
+
+    def reject(self, row: Rejected) -> None:
+        self.parts[REJECTED].write(row.to_json())
+
+    def commit(self) -> None:
+        """Make all parts durable under their own names."""
+        try:
+            for part in self.parts.values():
+                part.finish()
+            for part in self.parts.values():
+                part.publish()
+            for part in self.parts.values():
+                if part.rows:
+                    sync_folder(part.path.parent)
+        except OSError as error:
+            raise cannot_write(part.path, error) from error
+
+    def abort(self) -> None:
+        for part in self.parts.values():
+            part.abort()
+
+    @property
+    def column_kinds(self) -> dict[str, str]:
+        """The kinds of the columns that were inferred for Parquet output; empty otherwise."""
+        kinds: dict[str, str] = {}
+        for kind in (DOCUMENTS, DROPPED):
+            sink = self.parts[kind]._sink
+            if isinstance(sink, _ArrowSink):
+                kinds = merge_kinds(kinds, sink.kinds, "the shard")
+        return kinds
+
+
+def note_column(row: Mapping[str, Any]) -> str:
+    """The name of the column that tells why a row was dropped: the first that is free."""
+    name, number = "burnish", 0
+    while name in row:
+        number += 1
+        name = f"burnish_{number}"
+    return name
+
+
+def _misfit(row: Mapping[str, Any]) -> str:
+    for name, value in row.items():
+        try:
+            jsonl.dumps({name: value})
+        except (TypeError, ValueError):
+            return f"the column {name!r}"
+    return "the row"
+
+
+class _JsonSink:
+    def __init__(self, file: BinaryIO) -> None:
+        compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
+        self._stream = compressor.stream_writer(file, closefd=False)
+        self._lines: list[bytes] = []
+        self._size = 0
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        line = jsonl.dumps(row)
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size >= BUFFER_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._stream.write(b"".join(self._lines))
+        self._lines.clear()
+        self._size = 0
+
+    def close(self) -> None:
+        self._flush()
+        self._stream.close()
+
+
+class _ArrowSink:
+    """Writes Parquet from rows of three kinds.
+
+    Rows with a fixed schema and rows of Parquet input become row groups as they come; the rows of
+    JSON input wait, as Arrow tables, for the types of the whole shard.
+    """
+
+    def __init__(self, file: BinaryIO, text_column: str, schema: pa.Schema | None = None) -> None:
+        self.kinds: dict[str, str] = {}
+        self._file = file
+        self._text_column = text_column
+        self._schema = schema
+        self._writer: pq.ParquetWriter | None = None
+        self._rows: list[Any] = []
+        self._batch: Batch | None = None  # that the rows come from, for Parquet input
+        self._tables: list[pa.Table] = []
+        self._size = 0
+        self._inferred = False
+
+    def write(self, row: Any) -> None:
+        batch = row[0].batch if type(row) is tuple else None
+        if batch is not self._batch or len(self._rows) >= CHUNK_ROWS:
+            self._gather()
+        self._batch = batch
+        self._rows.append(row)
+
+    def close(self) -> None:
+        self._gather()
+        self._flush()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _gather(self) -> None:
+        if not self._rows:
+            return
+        if self._batch is not None:
+            table = _rows_of_batch(self._batch, self._rows, self._text_column)
+        elif self._schema is not None:
+            table = pa.Table.from_pylist(self._rows, self._schema)
+        else:
+            table = _table_of_rows(self._rows)
+            self.kinds = merge_kinds(self.kinds, column_kinds(table.schema), "the shard")
+            self._inferred = True
+        self._rows = []
+        self._tables.append(table)
+        self._size += table.nbytes
+        if self._size >= ROW_GROUP_BYTES and not self._inferred:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._tables:
+            return
+        try:
+            table = pa.concat_tables(
+                self._tables, promote_options="permissive" if self._inferred else "none"
+            )
+        except pa.ArrowException as error:
+            raise OutputError(
+                f"rows have columns of different types ({error}); choose the format jsonl.zst"
+            ) from error
+        self._tables, self._size = [], 0
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._file, table.schema, compression="zstd", compression_level=ZSTD_LEVEL
+            )
+        rows = max(1, len(table) * ROW_GROUP_BYTES // max(1, table.nbytes))
+        self._writer.write_table(table, row_group_size=rows)
+
+
+def _rows_of_batch(batch: Batch, rows: list[Any], text_column: str) -> pa.Table:
+    """The rows of one input batch with their new text, or with a note for dropped ones."""
+    table = pa.Table.from_batches([batch.table]).take(pa.array([row.index for row, _, _ in rows]))
+    if rows[0][2] is None:
+        place = table.schema.get_field_index(text_column)
+        field = table.schema.field(place)
+        try:
+            texts = pa.array([text for _, text, _ in rows], pa.large_string())
+        except UnicodeEncodeError as error:
+            raise OutputError(f"a refined text can not be stored in Parquet: {error}") from error
+        if pa.types.is_dictionary(field.type):
+            encoded = texts.cast(field.type.value_type).dictionary_encode()
+            return table.set_column(place, field, encoded.cast(field.type))
+        return table.set_column(place, field, texts.cast(field.type))
+    notes = [
+        {"reason": note["reason"], "scores": list(note["scores"].items())} for _, _, note in rows
+    ]
+    name = note_column(dict.fromkeys(table.schema.names))
+    # The description that Hugging Face keeps of its columns does not know this one.
+    metadata = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"huggingface"}
+    return table.append_column(name, pa.array(notes, _NOTE_TYPE)).replace_schema_metadata(metadata)
+
+
+def _table_of_rows(rows: list[Any]) -> pa.Table:
+    """Columns in the order in which they first appear; the note of dropped rows last."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    arrays = {}
+    for name in names:
+        try:
+            arrays[name] = pa.array([row.get(name) for row in rows])
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError, TypeError) as error:
+            raise conflict(name, str(error)) from error
+    return pa.table(arrays)
+
+
+def conflict(column: str, what: str) -> OutputError:
+    return OutputError(
+        f"the column {column!r} can not be stored in Parquet: {what}. Choose the format jsonl.zst, "
+        "which keeps every row as it came."
+    )
+
+
+def column_kinds(schema: pa.Schema) -> dict[str, str]:
+    """Column -> null, boolean, number, string, list or object: types of one kind fit together."""
+    return {field.name: _kind(field.type) for field in schema}
+
+
+def _kind(arrow: pa.DataType) -> str:
+    if pa.types.is_null(arrow):
+        return "null"
+    if pa.types.is_boolean(arrow):
+        return "boolean"
+    if pa.types.is_integer(arrow) or pa.types.is_floating(arrow):
+        return "number"
+    if pa.types.is_list(arrow):
+        return "list"
+    return "object" if pa.types.is_struct(arrow) else "string"
+
+
+def merge_kinds(known: dict[str, str], new: Mapping[str, str], where: str) -> dict[str, str]:
+    """Both together; raises OutputError where a column has two kinds."""
+    merged = dict(known)
+    for name, kind in new.items():
+        before = merged.get(name, "null")
+        if before != "null" and kind not in ("null", before):
+            raise conflict(name, f"it holds {before} values and, in {where}, {kind} values")
+        merged[name] = kind if before == "null" else before
+    return merged
+
+
+def read_part(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a part file of either format, as plain data; none if there is no such file."""
+    if not path.exists():
+        return
+    if path.name.endswith(".parquet"):
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(CHUNK_ROWS):
+                    yield from batch.to_pylist()
+        except pa.ArrowException as error:
+            raise InputError(f"{path} is damaged: {error}") from error
+        return
+    try:
+        for _, line in jsonl.lines_of_pieces(jsonl.decompress(str(path), "zst")):
+            yield jsonl.loads(line)
+    except DamagedFile as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
+def read_programs(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a part of `programs/`, the same for both formats."""
+    for row in read_part(path):
+        if path.name.endswith(".parquet"):
+            for stage in row["stages"]:
+                stage.update({key: json.loads(stage[key]) for key in _JSON_FIELDS})
+        yield row
+
+
+def parts_of(folder: Path, kind: str) -> list[Path]:
+    """The part files of one kind, in the order of the input."""
+    return sorted((folder / kind).glob("[0-9]*"))
+
+
+def read_run(folder: str | Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Every document of a run with its row of `programs/`, in the order of the input.
+
+    The first of a pair is the row of `documents/`, or for status "dropped" the row of `dropped/`
+    as it came in, without its note. Raises InputError if the folders do not fit together.
+    """
+    folder = Path(folder)
+    for path in parts_of(folder, PROGRAMS):
+        kept = read_part(folder / DOCUMENTS / path.name)
+        dropped = read_part(folder / DROPPED / path.name)
+        for program in read_programs(path):
+            row = next(dropped if program["status"] == Status.DROPPED else kept, None)
+            if row is None:
+                raise InputError(f"{folder}: {path.name} has more programs than documents")
+            if program["status"] == Status.DROPPED:
+                row.popitem()  # the note is always the last column
+            yield row, program
+
+
+def read_rejected(folder: str | Path) -> Iterator[Rejected]:
+    """The rejected rows of a run, in the order of the input."""
+    for path in parts_of(Path(folder), REJECTED):
+        for row in read_part(path):
+            yield Rejected(row["file"], row["position"], row["reason"], row["raw"])

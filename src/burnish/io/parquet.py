@@ -1,0 +1,186 @@
+"""Parquet: row ranges cut from metadata, rows read as documents over Arrow batches.
+
+Positions are 0-based row numbers of the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from burnish.errors import InputError
+from burnish.io.rows import (
+    BadRow,
+    Columns,
+    Damage,
+    LooseRow,
+    choose_id,
+    choose_text,
+    excerpt,
+    has_odd_float,
+)
+from burnish.schema import Document, Rejected
+
+BATCH_BYTES = 2 * 1024 * 1024
+"""About how much of a file is decoded at a time, in bytes."""
+PIECES_OF_GROUP = 16
+"""A row group is cut in no more parts than this: each part decodes the group up to its end."""
+
+
+class Batch:
+    """Consecutive rows of a file in Arrow form, and as plain values once somebody asks."""
+
+    __slots__ = ("_rows", "table")
+
+    def __init__(self, table: pa.RecordBatch) -> None:
+        self.table = table
+        self._rows: list[dict[str, Any]] | None = None
+
+    def row(self, index: int) -> dict[str, Any]:
+        if self._rows is None:
+            self._rows = self.table.to_pylist()
+        return self._rows[index]
+
+
+class ArrowRow(Mapping[str, Any]):
+    """One row of a Batch, read as a mapping; writers take the Arrow values themselves."""
+
+    __slots__ = ("batch", "index")
+
+    def __init__(self, batch: Batch, index: int) -> None:
+        self.batch = batch
+        self.index = index
+
+    def __getitem__(self, name: str) -> Any:
+        return self.batch.row(self.index)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.batch.table.schema.names)
+
+    def __len__(self) -> int:
+        return len(self.batch.table.schema)
+
+    def plain(self) -> dict[str, Any]:
+        """The row as a dict that `jsonl.dumps` writes without loss, or refuses."""
+        row = self.batch.row(self.index)
+        return LooseRow(row) if has_odd_float(row.values()) else row
+
+
+def row_ranges(path: str, name: str, columns: Columns, shard_bytes: int) -> list[tuple[int, int]]:
+    """Cut a file into ranges of rows (start inclusive, end exclusive) of about `shard_bytes`.
+
+    Small row groups are joined, large ones divided by rows. A file whose metadata is damaged gives
+    one empty range, whose reading tells. Raises InputError if the file has no text column.
+    """
+    try:
+        metadata = pq.read_metadata(path)
+        schema = metadata.schema.to_arrow_schema()
+    except (pa.ArrowException, OSError):
+        return [(0, 0)]
+    for column in filter(None, (columns.text, columns.id)):
+        if column not in schema.names:
+            raise InputError(
+                f"{name} has no column {column!r}; its columns are {', '.join(schema.names)}"
+            )
+    ranges: list[tuple[int, int]] = []
+    start = end = size = 0
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        size += metadata.row_group(group).total_byte_size
+        end += rows
+        if size < shard_bytes:
+            continue
+        parts = max(1, min(size // shard_bytes, PIECES_OF_GROUP, end - start))
+        cuts = [start + (end - start) * part // parts for part in range(parts + 1)]
+        ranges += zip(cuts, cuts[1:], strict=False)
+        start, size = end, 0
+    if start < end:
+        ranges.append((start, end))
+    return ranges
+
+
+def read(
+    path: str, name: str, start: int, end: int, columns: Columns
+) -> Iterator[Document | Rejected]:
+    """The rows `start` (inclusive) to `end` (exclusive) of a file as documents, or rejected rows.
+
+    Damage gives one `Damage` row at the first row that can not be read, and ends the range.
+    """
+    position = start
+    try:
+        for table in _batches(path, start, end):
+            batch = Batch(table)
+            for index, text in enumerate(_values(table, columns.text)):
+                yield _row(batch, index, text, f"{name}:{position}", name, position, columns)
+                position += 1
+    except (pa.ArrowException, OSError) as error:
+        reason = f"the file is damaged: {error}"
+        if position < end:
+            reason += f" (rows {position} to {end - 1} are lost)"
+        yield Damage(name, position, reason)
+
+
+def _batches(path: str, start: int, end: int) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+        metadata = file.metadata
+        groups, first, row = [], 0, 0
+        size = rows = 0
+        for group in range(metadata.num_row_groups):
+            count = metadata.row_group(group).num_rows
+            if row < end and row + count > start:
+                if not groups:
+                    first = row
+                groups.append(group)
+                size += metadata.row_group(group).total_byte_size
+                rows += count
+            row += count
+        if not groups:
+            return
+        batch_rows = max(1, min(4096, BATCH_BYTES * rows // max(1, size)))
+        row = first
+        for table in file.iter_batches(batch_rows, row_groups=groups, use_threads=False):
+            low, high = max(start - row, 0), min(end - row, len(table))
+            row += len(table)
+            if low < high:
+                yield table.slice(low, high - low)
+            if row >= end:
+                return
+
+
+def _values(table: pa.RecordBatch, column: str) -> list[Any]:
+    """The values of a column; a string that is not UTF-8 stands as its bytes."""
+    try:
+        return table.column(column).to_pylist()
+    except UnicodeDecodeError:
+        return [_value(scalar) for scalar in table.column(column)]
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return scalar.as_buffer().to_pybytes()
+
+
+def _row(
+    batch: Batch, index: int, text: Any, origin: str, name: str, position: int, columns: Columns
+) -> Document | Rejected:
+    table = batch.table
+    column = columns.id or "id"
+    try:
+        choose_text({columns.text: text}, columns)
+        row = {}
+        if column in table.schema.names:
+            row = {column: _value(table.column(column)[index])}
+        identity = choose_id(row, columns, origin)
+    except BadRow as bad:
+        try:
+            raw = json.dumps(batch.row(index), default=str, ensure_ascii=False).encode()
+        except (UnicodeDecodeError, ValueError):
+            raw = text if isinstance(text, bytes) else b""
+        return Rejected(name, position, str(bad), excerpt(raw))
+    return Document(identity, text, ArrowRow(batch, index), origin)

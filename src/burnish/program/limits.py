@@ -1,0 +1,80 @@
+"""How much a program may remove or grow before it is refused, and what happens then.
+
+Sizes are counted in words. A word is a run of characters without whitespace; in scripts that are
+written without spaces (Han, Kana, Thai, Lao, Khmer, Myanmar) every character counts as a word, so
+that a short Chinese document is not taken for an empty one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+_UNSPACED = (
+    "\\u0e00-\\u0eff\\u1000-\\u109f\\u1780-\\u17ff\\u3040-\\u30ff\\u3400-\\u4dbf\\u4e00-\\u9fff"
+    "\\uf900-\\ufaff\\U00020000-\\U0003ffff"
+)
+_WORD = re.compile(f"[{_UNSPACED}]|[^\\s{_UNSPACED}]+")
+
+
+def count_words(text: str) -> int:
+    """The number of words; a character of an unspaced script is one.
+
+    >>> count_words("two words"), count_words("两个词")
+    (2, 3)
+    """
+    if text.isascii():
+        return len(text.split())
+    return len(_WORD.findall(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of one stage.
+
+    Attributes:
+        max_removed: share of the document's words; a program that removes this much or more breaks
+            the limit (ProX's released executor: 0.95).
+        min_words: fewer words left than this break the limit. ProX's executor empties what has 10
+            or fewer; that deletes short documents, so the default asks for one word.
+        max_growth: a program may add at most this share of the document's characters, and never
+            needs less room than `growth_floor` characters.
+        growth_floor: characters that any program may add.
+        max_edits: more replacements than this are refused.
+        max_issues: this many unusable calls make the whole program refused (ProX: 2); None salvages
+            the usable ones whatever their number.
+        on_removal: what a broken `max_removed` or `min_words` means: "refuse" leaves the text as it
+            was, "drop" drops the document, as ProX does.
+    """
+
+    max_removed: float = 0.95
+    min_words: int = 1
+    max_growth: float = 0.5
+    growth_floor: int = 1_000
+    max_edits: int = 10_000
+    max_issues: int | None = None
+    on_removal: Literal["refuse", "drop"] = "refuse"
+
+    def growth_allowed(self, characters: int) -> int:
+        """How many characters a program may add to a text of this length."""
+        return max(self.growth_floor, int(self.max_growth * characters))
+
+    def removal_broken(self, before: str, after: str) -> str:
+        """Why the removal is too much, or an empty string.
+
+        A document without any word can not lose too much.
+        """
+        left = count_words(after)
+        # No text has more words than this, so counting the input's is seldom needed.
+        if left >= self.min_words and left > (1 - self.max_removed) * len(before):
+            return ""
+        total = count_words(before)
+        if total == 0:
+            return ""
+        removed = 1 - left / total
+        if removed >= self.max_removed:
+            return f"{removed:.0%} of the words would go; the limit is {self.max_removed:.0%}"
+        if left < min(self.min_words, total):
+            return f"{left} words would be left; the limit is {self.min_words}"
+        return ""

@@ -1,0 +1,128 @@
+"""The tagger as two refiners: one decides about documents, one about lines.
+
+Both read the same prediction, made once for a text: the stages of a pipeline see the same text one
+after the other, so the last predictions are kept for a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from burnish.program.lines import Chunk
+from burnish.program.operations import DropDocument, Program, RemoveLines
+from burnish.refiners.base import Draft
+from burnish.refiners.tagger import Prediction, Tagger
+from burnish.spec import RefinerCard
+
+_REMEMBERED = 64  # at least the documents of one batch of a pipeline
+
+
+class _Predictor:
+    """A loaded tagger that remembers its last predictions."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tagger = Tagger.load(folder)
+        self.remembered: dict[str, Prediction] = {}
+
+    def predict(self, text: str) -> Prediction:
+        found = self.remembered.get(text)
+        if found is None:
+            found = self.tagger.predict(text)
+            while len(self.remembered) >= _REMEMBERED:
+                del self.remembered[next(iter(self.remembered))]
+            self.remembered[text] = found
+        return found
+
+
+@lru_cache(maxsize=4)
+def _predictor(folder: Path) -> _Predictor:
+    return _Predictor(folder)
+
+
+class DocumentTagger:
+    """Drops a document whose probability of keeping is under the card's threshold."""
+
+    def __init__(self, folder: Path, card: RefinerCard) -> None:
+        self.name = f"{card.name} {card.version}"
+        self._predictor = _predictor(folder)
+        self._threshold = card.thresholds["keep"]
+
+    def measure(self, text: str) -> int:
+        """Characters."""
+        return len(text)
+
+    def write(self, chunks: Sequence[Chunk]) -> list[Draft]:
+        return [self._draft(chunk) for chunk in chunks]
+
+    def _draft(self, chunk: Chunk) -> Draft:
+        found = self._predictor.predict(chunk.text)
+        scores = {"edu": found.edu, "format": found.format, "keep": found.keep}
+        rounded = {name: round(float(score), 4) for name, score in scores.items()}
+        program: Program = (DropDocument(),) if rounded["keep"] < self._threshold else ()
+        return Draft(program, scores=rounded)
+
+
+class LineTagger:
+    """Removes the lines whose probability of being noise reaches the card's threshold."""
+
+    def __init__(self, folder: Path, card: RefinerCard) -> None:
+        self.name = f"{card.name} {card.version}"
+        self._predictor = _predictor(folder)
+        self._threshold = card.thresholds["noise"]
+
+    def measure(self, text: str) -> int:
+        """Characters."""
+        return len(text)
+
+    def write(self, chunks: Sequence[Chunk]) -> list[Draft]:
+        return [self._draft(chunk) for chunk in chunks]
+
+    def _draft(self, chunk: Chunk) -> Draft:
+        noise = self._predictor.predict(chunk.text).noise
+        blank = np.fromiter(map(_is_blank, chunk.lines), bool, len(chunk.lines))
+        gone = with_blank_lines(noise >= self._threshold, blank)
+        return Draft(_ranges(gone, chunk.first), line_scores=noise)
+
+
+def _is_blank(line: str) -> bool:
+    return not line or line.isspace()
+
+
+def with_blank_lines(gone: NDArray[np.bool_], blank: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which lines go, once the blank lines are settled by the lines around them.
+
+    `gone` and `blank` have one entry a line. Blank lines between removed lines (or a removed line
+    and the text's edge) go with them. Where removed lines had blank lines on both sides, the ones
+    behind go, so that the text is left with one gap and not two.
+    """
+    if not blank.any():
+        return gone
+    solid = np.flatnonzero(~blank)
+    if not len(solid):
+        return np.zeros(len(gone), bool)
+    # For each line the nearest line that is not blank, at or before it and at or after it; the
+    # text's edge counts as removed.
+    places = np.arange(len(gone))
+    padded = np.concatenate(([True], gone[solid], [True]))
+    before = padded[np.searchsorted(solid, places, side="right")]
+    after = padded[np.searchsorted(solid, places, side="left") + 1]
+    settled = before & after
+    # The first line of each removed block: was there a gap, or the text's edge, before it?
+    begins = settled & ~np.concatenate(([False], settled[:-1]))
+    gap_before = begins & np.concatenate(([True], blank[:-1]))
+    had_gap = np.concatenate(([False], gap_before[begins]))
+    trailing = blank & before & ~after & had_gap[np.cumsum(begins)]
+    result: NDArray[np.bool_] = settled | trailing
+    return result
+
+
+def _ranges(gone: NDArray[np.bool_], first: int) -> Program:
+    """The program that removes these lines; `first` numbers the first entry's line."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], gone, [False])).astype(np.int8)))
+    pairs = (edges + first).reshape(-1, 2).tolist()
+    return tuple(RemoveLines(begin, end - 1) for begin, end in pairs)

@@ -1,0 +1,1 @@
+"""Where work runs: `base` says what a job is, `manifest` what is done, `local` does the rest."""

@@ -1,0 +1,258 @@
+"""The truth about what is done: settings, one note for each finished shard, locks.
+
+    manifest/settings.json      everything that changes the output
+    manifest/00002-00017.json   shard 17 of file 2 is done, and what it came to
+    manifest/file-00002.json    how many shards compressed file 2 has, once it was read to its end
+    summary.json                written last, when every shard has its note
+    timing.json                 seconds and rates of each session; nothing else tells time
+    .locks/task-0-of-1          held by flock while a process works as that task
+
+A note is written only after the part files of its shard are durable under their own names. So a
+process may be killed at any instant: what has a note is whole, what has none is done again.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from burnish.errors import OutputError, SettingsChanged
+from burnish.io.output import (
+    PART_FOLDERS,
+    TEMPORARY,
+    cannot_write,
+    write_file,
+)
+from burnish.io.shards import Plan
+from burnish.runner.base import Job, Summary
+
+MANIFEST, SETTINGS, SUMMARY, TIMING, LOCKS = (
+    "manifest",
+    "settings.json",
+    "summary.json",
+    "timing.json",
+    ".locks",
+)
+_PART_NAME = re.compile(r"\d{5,}-\d{5,}\.(jsonl\.zst|parquet)")
+_OURS = {*PART_FOLDERS, MANIFEST, LOCKS}
+
+
+def settings_of(job: Job, plan: Plan) -> dict[str, Any]:
+    """Everything that changes the output of a job, as plain data."""
+    inputs = {f.name: {"size": f.size, "fingerprint": f.fingerprint} for f in plan.files}
+    if len(inputs) != len(plan.files):  # pragma: no cover - names are relative to one folder
+        raise OutputError("two input files have the same name")
+    own = {
+        "inputs": inputs,
+        "text_column": job.text_column,
+        "id_column": job.id_column,
+        "format": job.format,
+        "limit": job.limit,
+        "shard_bytes": plan.shard_bytes,
+    }
+    return {**json.loads(json.dumps(dict(job.settings))), **own}
+
+
+def note_path(folder: Path, name: str) -> Path:
+    return folder / MANIFEST / f"{name}.json"
+
+
+def write_note(folder: Path, name: str, note: Mapping[str, Any], tag: str) -> None:
+    """Note that a shard is done."""
+    write_file(note_path(folder, name), _dump(note), tag)
+
+
+def _dump(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=True) + "\n").encode()
+
+
+class Manifest:
+    """The output folder of a run, opened and locked for one task; a context manager.
+
+    Raises OutputError if the folder holds other things or another process works on it,
+    SettingsChanged if it holds a run with other settings.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], task: tuple[int, int]) -> None:
+        self.folder = folder
+        self.tag = f"{task[0]}of{task[1]}"
+        """Begins the names of this task's temporary files, after `TEMPORARY`."""
+        self.notes: dict[str, dict[str, Any]] = {}
+        """Shard name -> note, for all shards that were done when the folder was opened."""
+        self.shards_of_file: dict[int, int] = {}
+        self._settings = settings
+        self._task = task
+        self._lock: int | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._check_ours()
+            for kind in _OURS:
+                (self.folder / kind).mkdir(parents=True, exist_ok=True)
+            self._take_lock()
+            try:
+                self._check_parts()
+                self._check_settings()
+                self._read_notes()
+            except BaseException:
+                self._release()
+                raise
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._remove_temporary(self.tag)
+        self._release()
+
+    def summary(self) -> Summary | None:
+        """The summary of a finished run, None while there is work left."""
+        path = self.folder / SUMMARY
+        if not path.exists():
+            return None
+        return Summary.from_json(json.loads(path.read_bytes()))
+
+    def write_summary(self, summary: Summary) -> None:
+        write_file(self.folder / SUMMARY, _dump(summary.to_json()), self.tag)
+
+    def write_shards_of_file(self, file: int, count: int) -> None:
+        if self.shards_of_file.get(file) != count:
+            write_note(self.folder, f"file-{file:05d}", {"shards": count}, self.tag)
+            self.shards_of_file[file] = count
+
+    def write_timing(self, session: Mapping[str, Any]) -> None:
+        """Append a session to `timing.json`, or to the file of the task where there are several."""
+        name = TIMING if self._task[1] == 1 else f"timing-{self.tag}.json"
+        path = self.folder / name
+        sessions = json.loads(path.read_bytes())["sessions"] if path.exists() else []
+        write_file(path, _dump({"sessions": [*sessions, session]}), self.tag)
+
+    def refresh(self) -> None:
+        """Read the notes again, with those that other tasks have written meanwhile."""
+        self._read_notes()
+
+    def _check_ours(self) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputError(f"the output {self.folder} is a file, not a folder")
+        if not self.folder.exists() or (self.folder / MANIFEST / SETTINGS).exists():
+            return
+        foreign = sorted({path.name for path in self.folder.iterdir()} - _OURS)
+        if foreign:
+            raise OutputError(
+                f"the output folder {self.folder} holds other files ({', '.join(foreign[:5])}); "
+                "choose a new or empty folder"
+            )
+
+    def _check_parts(self) -> None:
+        for kind in PART_FOLDERS:
+            for entry in os.scandir(self.folder / kind):
+                if not (_PART_NAME.fullmatch(entry.name) or entry.name.startswith(TEMPORARY)):
+                    raise OutputError(
+                        f"{entry.path} is no part of this run; move it elsewhere, for everything "
+                        f"in {kind}/ is taken for output"
+                    )
+
+    def _check_settings(self) -> None:
+        path = self.folder / MANIFEST / SETTINGS
+        if not path.exists():
+            write_file(path, _dump(self._settings), self.tag)
+            return
+        old, new = _flat(json.loads(path.read_bytes())), _flat(self._settings)
+        differences = {
+            key: (old.get(key), new.get(key))
+            for key in sorted(old.keys() | new.keys())
+            if old.get(key) != new.get(key)
+        }
+        if differences:
+            lines = [f"  {key}: {a!r} -> {b!r}" for key, (a, b) in list(differences.items())[:20]]
+            if len(differences) > 20:
+                lines.append(f"  and {len(differences) - 20} more")
+            raise SettingsChanged(
+                f"{self.folder} holds a run with other settings:\n"
+                + "\n".join(lines)
+                + "\nChoose another output folder, or delete this one to start again.",
+                differences,
+            )
+
+    def _read_notes(self) -> None:
+        for entry in os.scandir(self.folder / MANIFEST):
+            name, suffix = os.path.splitext(entry.name)
+            if suffix != ".json" or name in self.notes or name.startswith("."):
+                continue
+            if name.startswith("file-"):
+                count = json.loads(Path(entry.path).read_bytes())["shards"]
+                self.shards_of_file[int(name[5:])] = count
+            elif entry.name != SETTINGS:
+                self.notes[name] = json.loads(Path(entry.path).read_bytes())
+
+    def _take_lock(self) -> None:
+        """Hold this task's lock, refuse to run beside another split, sweep up after the dead."""
+        index, count = self._task
+        locks = self.folder / LOCKS
+        self._lock = _lock(locks / f"task-{index}-of-{count}")
+        if self._lock is None:
+            raise OutputError(
+                f"another process works on {self.folder} as task {index} of {count}; wait for it "
+                "or stop it"
+            )
+        self._remove_temporary(self.tag)
+        for entry in os.scandir(locks):
+            match = re.fullmatch(r"task-(\d+)-of-(\d+)", entry.name)
+            if not match or (int(match[1]), int(match[2])) == self._task:
+                continue
+            other = _lock(Path(entry.path))
+            if other is not None:
+                self._remove_temporary(f"{match[1]}of{match[2]}")
+                os.close(other)
+            elif int(match[2]) != count:
+                self._release()
+                raise OutputError(
+                    f"another process works on {self.folder} as task {match[1]} of {match[2]}; all "
+                    f"tasks of a folder need the same count, not {count}"
+                )
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _remove_temporary(self, tag: str) -> None:
+        for folder in (self.folder, *(self.folder / name for name in (*PART_FOLDERS, MANIFEST))):
+            for path in folder.glob(f"{TEMPORARY}{tag}-*"):
+                path.unlink(missing_ok=True)
+
+
+def _lock(path: Path) -> int | None:
+    """Take a lock for the life of the process, None if another holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            os.close(descriptor)
+            return None
+        # A file system without locks: go on; part files stay whole, since every process writes
+        # under its own temporary names.
+    return descriptor
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,172 @@
+"""One stage of refining, and the pipeline of several.
+
+A stage shows windows of a document to a refiner, cuts the programs to what each window owns, merges
+them and executes the result on the whole document. Document and chunk are two settings of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from burnish.chunking import merge, windows
+from burnish.program.executor import Outcome, execute_parsed
+from burnish.program.lines import Chunk, split_lines
+from burnish.program.operations import DropDocument, Program, to_json
+from burnish.refiners.base import Draft, Refiner
+from burnish.schema import Document, Issue, Record, StageTrace, Status
+from burnish.spec import StageSpec
+
+_BATCH_DOCUMENTS = 64
+_BATCH_CHARACTERS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One document on its way through a stage."""
+
+    text: str
+    lines: list[str]
+    chunks: list[Chunk]
+    passed_over: list[int]
+
+
+class Stage:
+    """Settings and a refiner: texts in, traces and refined texts out."""
+
+    def __init__(self, spec: StageSpec, refiner: Refiner) -> None:
+        self.spec = spec
+        self.refiner = refiner
+
+    def run(self, texts: Sequence[str]) -> list[tuple[StageTrace, str]]:
+        """For each text, in order, its trace and the text after the stage."""
+        work = [self._split(text) for text in texts]
+        drafts = iter(self._write([chunk for item in work for chunk in item.chunks]))
+        return [self._finish(item, [next(drafts) for _ in item.chunks]) for item in work]
+
+    def _split(self, text: str) -> _Work:
+        lines = split_lines(text)
+        if self.spec.window is None:
+            return _Work(text, lines, [Chunk(lines, 0, (0, len(lines) - 1))], [])
+        chunks, passed_over = windows(
+            lines, self.refiner.measure, self.spec.window, self.spec.overlap
+        )
+        return _Work(text, lines, chunks, passed_over)
+
+    def _write(self, chunks: Sequence[Chunk]) -> list[Draft]:
+        """The refiner's drafts; where a batch fails, each chunk is tried alone, so that one bad
+        chunk fails alone."""
+        try:
+            return self.refiner.write(chunks)
+        except Exception as error:
+            if len(chunks) > 1:
+                return [draft for chunk in chunks for draft in self._write([chunk])]
+            message = f"{self.refiner.name}: {type(error).__name__}: {error}"
+            return [Draft(None, (Issue("refiner", message),)) for _ in chunks]
+
+    def _finish(self, work: _Work, drafts: Sequence[Draft]) -> tuple[StageTrace, str]:
+        issues = [issue for draft in drafts for issue in draft.issues]
+        issues += [
+            Issue("long-line", f"line {n} is longer than a window and was passed over")
+            for n in work.passed_over
+        ]
+        scores = _merged_scores(drafts)
+        program = self._program(work, drafts, scores)
+        outcome = self._execute(work, program, issues)
+        trace = StageTrace(
+            stage=self.spec.name,
+            refiner=self.refiner.name,
+            status=outcome.status,
+            program=None if program is None else to_json(program),
+            # A dropped document is stored whole; its text need not stand here a second time.
+            edits=() if outcome.status is Status.DROPPED else outcome.edits,
+            issues=outcome.issues,
+            scores=scores,
+            removed_lines=outcome.removed_lines,
+            reason=outcome.reason,
+        )
+        return trace, outcome.text
+
+    def _program(
+        self, work: _Work, drafts: Sequence[Draft], scores: Mapping[str, float]
+    ) -> Program | None:
+        """The document's program; a window that failed takes nothing from the others."""
+        threshold = self.spec.keep_threshold
+        if threshold is not None and "keep" in scores:
+            return (DropDocument(),) if scores["keep"] < threshold else ()
+        pairs = [
+            (chunk, draft.program)
+            for chunk, draft in zip(work.chunks, drafts, strict=True)
+            if draft.program is not None
+        ]
+        if drafts and not pairs:
+            return None
+        return merge([chunk for chunk, _ in pairs], [program for _, program in pairs])
+
+    def _execute(self, work: _Work, program: Program | None, issues: Sequence[Issue]) -> Outcome:
+        outcome = execute_parsed(
+            work.text, program, issues, limits=self.spec.limits, lines=work.lines
+        )
+        if outcome.reason == "program" and self.spec.keep_threshold is not None:
+            return replace(outcome, reason="keep score")
+        return outcome
+
+
+def _merged_scores(drafts: Sequence[Draft]) -> dict[str, float]:
+    """Each score's mean over the windows that gave it, weighted alike."""
+    if len(drafts) == 1:
+        return dict(drafts[0].scores)
+    gathered: dict[str, list[float]] = {}
+    for draft in drafts:
+        for name, score in draft.scores.items():
+            gathered.setdefault(name, []).append(score)
+    return {name: sum(values) / len(values) for name, values in gathered.items()}
+
+
+class Pipeline:
+    """Stages in a row: a document that one stage drops is not shown to the next."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self.stages = tuple(stages)
+
+    def run(self, documents: Iterable[Document]) -> Iterator[Record]:
+        """One record for each document, in order."""
+        for batch in _batches(documents):
+            yield from self._run_batch(batch)
+
+    def _run_batch(self, batch: Sequence[Document]) -> list[Record]:
+        texts = [document.text for document in batch]
+        traces: list[list[StageTrace]] = [[] for _ in batch]
+        alive = list(range(len(batch)))
+        for stage in self.stages:
+            results = stage.run([texts[n] for n in alive])
+            for n, (trace, text) in zip(alive, results, strict=True):
+                traces[n].append(trace)
+                texts[n] = text
+            alive = [n for n in alive if traces[n][-1].status is not Status.DROPPED]
+        return [
+            Record(document, overall(found), text, tuple(found))
+            for document, text, found in zip(batch, texts, traces, strict=True)
+        ]
+
+
+def overall(traces: Sequence[StageTrace]) -> Status:
+    """The document's status: dropped if any stage dropped it, else the worst that happened
+    (failed, refused), else edited if any stage edited it."""
+    found = {trace.status for trace in traces}
+    order = (Status.DROPPED, Status.FAILED, Status.REFUSED, Status.EDITED)
+    return next((status for status in order if status in found), Status.KEPT)
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Batches that hold at most 64 documents and begin no further one after 1 Mi characters."""
+    batch: list[Document] = []
+    characters = 0
+    for document in documents:
+        batch.append(document)
+        characters += len(document.text)
+        if len(batch) >= _BATCH_DOCUMENTS or characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,94 @@
+"""The packaged tagger on texts written for these tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from burnish.refiners import tagger as module
+from burnish.refiners.tagger import Tagger
+
+MENU = ["Home", "About us", "Contact", "Log in", "Sign up", "Search"]
+ARTICLE = [
+    "How a lighthouse keeper spent the winter of 1911",
+    "The lamp had to be wound every four hours, and in the long nights of December that meant "
+    "climbing the ninety-two steps three times between supper and breakfast.",
+    "He kept a diary, in which he noted the wind, the ships that passed, and what he had eaten.",
+    "On the third of January the sea came over the lower gallery and took the boat with it, so "
+    "that for five weeks nobody could land on the rock and nobody could leave.",
+    "What the diary does not mention is fear. He was, he wrote, too busy drying the coal.",
+]
+FOOTER = [
+    "Share this article",
+    "Related articles",
+    "Subscribe to our newsletter",
+    "Privacy policy | Terms of use",
+    "© 2024 Example Media Ltd. All rights reserved.",
+]
+PAGE = "\n".join(MENU + ARTICLE + FOOTER)
+
+
+@pytest.fixture(scope="module")
+def tagger() -> Tagger:
+    return Tagger.load()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "\n",
+        "one line",
+        "two\n",
+        "a\r\nb\r\n",
+        "a\u2028b\nc\x0cd\x85e",
+        "\ud800 lone\n\udc00",
+        "nul\x00byte\n\x00",
+        "日本語の文章です。\n\nภาษาไทย",
+        "\n" * 50,
+    ],
+)
+def test_one_probability_for_every_line_feed(tagger: Tagger, text: str) -> None:
+    noise = tagger.predict(text).noise
+    assert noise.shape == (text.count("\n") + 1,)
+    assert noise.dtype == np.float32
+    assert ((noise >= 0) & (noise <= 1)).all()
+
+
+def test_menu_and_footer_score_above_the_article(tagger: Tagger) -> None:
+    noise = tagger.predict(PAGE).noise
+    article = noise[len(MENU) : len(MENU) + len(ARTICLE)]
+    rest = np.concatenate((noise[: len(MENU)], noise[len(MENU) + len(ARTICLE) :]))
+    assert article[1:].max() < rest.min()
+    assert article[1:].max() < tagger.threshold < rest.mean()
+
+
+def test_the_same_bits_whatever_else_is_predicted(tagger: Tagger) -> None:
+    first = tagger.predict(PAGE)
+    for other in ("", "x\n" * 5000, MENU[0], "word " * 20_000):
+        tagger.predict(other)
+    again, elsewhere = tagger.predict(PAGE), Tagger.load().predict(PAGE)
+    for second in (again, elsewhere):
+        assert first.noise.tobytes() == second.noise.tobytes()
+        assert first.summary.tobytes() == second.summary.tobytes()
+
+
+def test_many_lines_are_read_in_windows(tagger: Tagger) -> None:
+    lines = module.WINDOW_LINES * 2 + 17
+    text = "\n".join(ARTICLE[k % len(ARTICLE)] if k % 3 else MENU[k % len(MENU)] for k in range(lines))
+    noise = tagger.predict(text).noise
+    assert noise.shape == (lines,)
+    assert np.isfinite(noise).all()
+
+
+def test_without_a_document_head_scores_are_not_numbers(tagger: Tagger) -> None:
+    found = tagger.predict(PAGE)
+    assert np.isnan([found.edu, found.format, found.keep]).all()
+
+
+def test_a_document_head_is_asked(tagger: Tagger) -> None:
+    judged = Tagger.load(head=lambda text, found, noise, summary: (2.0, 4.0, len(noise) / 100))
+    found = judged.predict(PAGE)
+    assert (found.edu, found.format) == (2.0, 4.0)
+    assert found.keep == pytest.approx((PAGE.count("\n") + 1) / 100)
