@@ -22,6 +22,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -63,7 +64,7 @@ def main() -> None:
         folder = Path(name)
         ours = peer = None
         if "burnish" in options.only:
-            command = [*burnish(files), "--output", str(folder / "one"), "--workers", "1"]
+            command = burnish(files, folder / "one", 1, options.refine_options)
             ours = timed("burnish refine", command, megabytes, cores[:1])
         if "datatrove" in options.only and options.peer_python:
             script = str(Path(__file__).with_name("datatrove_filters.py"))
@@ -75,11 +76,15 @@ def main() -> None:
                 f"{peer.cpu_seconds / ours.cpu_seconds:.2f} by CPU seconds"
             )
         if "scaling" in options.only:
-            scaling(files, options.copies, megabytes, cores, folder)
+            scaling(files, options, megabytes, cores, folder)
 
 
 def scaling(
-    files: Sequence[Path], copies: int, megabytes: float, cores: Sequence[int], folder: Path
+    files: Sequence[Path],
+    options: argparse.Namespace,
+    megabytes: float,
+    cores: Sequence[int],
+    folder: Path,
 ) -> None:
     """One worker against two, on one file that holds the input several times."""
     if len(cores) < 2:
@@ -87,21 +92,19 @@ def scaling(
         return
     copied = folder / "copies.jsonl"
     with copied.open("wb") as sink:
-        for _ in range(copies):
+        for _ in range(options.copies):
             for file in files:
-                for line in lines(file):
-                    sink.write(line)
+                sink.writelines(lines(file))
     runs = []
     for workers in (1, 2):
-        output = str(folder / f"workers-{workers}")
-        command = [*burnish([copied]), "--output", output, "--workers", str(workers)]
-        runs.append(timed(f"{workers} worker(s)", command, copies * megabytes, cores[:2]))
+        command = burnish([copied], folder / f"of-{workers}", workers, options.refine_options)
+        runs.append(timed(f"{workers} worker(s)", command, options.copies * megabytes, cores[:2]))
     print(f"two workers / one: {runs[0].seconds / runs[1].seconds:.2f}")
 
 
-def burnish(files: Sequence[Path]) -> list[str]:
-    code = "from burnish.cli import main; main()"
-    return [sys.executable, "-c", code, "refine", *map(str, files)]
+def burnish(files: Sequence[Path], output: Path, workers: int, options: str) -> list[str]:
+    command = [sys.executable, "-m", "burnish", "refine", *map(str, files)]
+    return [*command, "--output", str(output), "--workers", str(workers), *shlex.split(options)]
 
 
 def timed(name: str, command: list[str], megabytes: float, cores: Sequence[int]) -> Run:
@@ -123,7 +126,9 @@ def timed(name: str, command: list[str], megabytes: float, cores: Sequence[int])
 
 def text_bytes(file: Path) -> int:
     """UTF-8 bytes of the text column of a file."""
-    return sum(len(json.loads(line)["text"].encode("utf-8", "surrogatepass")) for line in lines(file))
+    return sum(
+        len(json.loads(line)["text"].encode("utf-8", "surrogatepass")) for line in lines(file)
+    )
 
 
 def lines(file: Path) -> Iterator[bytes]:
@@ -145,6 +150,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that holds corpus/")
     parser.add_argument("--peer-python", help="interpreter with datatrove; without it no peer")
+    parser.add_argument(
+        "--refine-options", default="", help="further options of burnish refine, in one string"
+    )
     parser.add_argument("--copies", type=int, default=4, help="copies of the input for scaling")
     parser.add_argument(
         "--only",

@@ -72,7 +72,15 @@ def test_case_and_digits_fold() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "\n", "\n\n\n", "a\r\nb\r\n", "a\u2028b\nc\x0cd\x85e", "\ud800\n\udfff\x00", "\U0010ffff\U00020000"],
+    [
+        "",
+        "\n",
+        "\n\n\n",
+        "a\r\nb\r\n",
+        "a\u2028b\nc\x0cd\x85e",
+        "\ud800\n\udfff\x00",
+        "\U0010ffff\U00020000",
+    ],
 )
 def test_one_row_for_every_line_feed(text: str) -> None:
     found = features(text)

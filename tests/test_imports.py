@@ -13,7 +13,7 @@ import pytest
 import burnish
 
 SOURCE = Path(burnish.__file__).parent
-HEAVY = {"numpy", "onnx", "onnxruntime", "openvino", "pyarrow", "ray", "torch", "transformers", "vllm"}
+HEAVY = {"numpy", "onnxruntime", "openvino", "pyarrow", "ray", "torch", "transformers", "vllm"}
 
 
 def modules_under(*packages: str) -> list[str]:

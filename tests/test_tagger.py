@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from burnish.refiners import tagger as module
-from burnish.refiners.tagger import Tagger
+from burnish.refiners.features import Features
+from burnish.refiners.tagger import THRESHOLD, Tagger, open_session
 
 MENU = ["Home", "About us", "Contact", "Log in", "Sign up", "Search"]
 ARTICLE = [
@@ -61,7 +62,7 @@ def test_menu_and_footer_score_above_the_article(tagger: Tagger) -> None:
     article = noise[len(MENU) : len(MENU) + len(ARTICLE)]
     rest = np.concatenate((noise[: len(MENU)], noise[len(MENU) + len(ARTICLE) :]))
     assert article[1:].max() < rest.min()
-    assert article[1:].max() < tagger.threshold < rest.mean()
+    assert article[1:].max() < THRESHOLD < rest.mean()
 
 
 def test_the_same_bits_whatever_else_is_predicted(tagger: Tagger) -> None:
@@ -76,19 +77,27 @@ def test_the_same_bits_whatever_else_is_predicted(tagger: Tagger) -> None:
 
 def test_many_lines_are_read_in_windows(tagger: Tagger) -> None:
     lines = module.WINDOW_LINES * 2 + 17
-    text = "\n".join(ARTICLE[k % len(ARTICLE)] if k % 3 else MENU[k % len(MENU)] for k in range(lines))
+    text = "\n".join(
+        ARTICLE[k % len(ARTICLE)] if k % 3 else MENU[k % len(MENU)] for k in range(lines)
+    )
     noise = tagger.predict(text).noise
     assert noise.shape == (lines,)
     assert np.isfinite(noise).all()
 
 
-def test_without_a_document_head_scores_are_not_numbers(tagger: Tagger) -> None:
-    found = tagger.predict(PAGE)
+class Counter:
+    """A document head that counts lines."""
+
+    def predict(self, text: str, found: Features, noise: np.ndarray) -> tuple[float, float, float]:
+        return 2.0, 4.0, len(noise) / 100
+
+
+def test_without_a_document_head_scores_are_not_numbers() -> None:
+    found = Tagger(open_session(module.WEIGHTS / module.LINES_FILE)).predict(PAGE)
     assert np.isnan([found.edu, found.format, found.keep]).all()
 
 
-def test_a_document_head_is_asked(tagger: Tagger) -> None:
-    judged = Tagger.load(head=lambda text, found, noise, summary: (2.0, 4.0, len(noise) / 100))
-    found = judged.predict(PAGE)
+def test_a_document_head_is_asked() -> None:
+    found = Tagger.load(head=Counter()).predict(PAGE)
     assert (found.edu, found.format) == (2.0, 4.0)
     assert found.keep == pytest.approx((PAGE.count("\n") + 1) / 100)

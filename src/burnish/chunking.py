@@ -57,8 +57,9 @@ def _windows_between(
         while first > start and size + sizes[first - 1] <= overlap * max_size:
             first -= 1
             size += sizes[first]
-        if size + sizes[owned] > max_size:  # the context must not crowd out the first owned line
-            first, size = owned, 0
+        while size + sizes[owned] > max_size:  # the first owned line comes before the context
+            size -= sizes[first]
+            first += 1
         end = owned
         while end < stop and size + sizes[end] <= max_size:
             size += sizes[end]

@@ -8,10 +8,11 @@ stage's input comes back character for character.
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import accumulate
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -151,8 +152,9 @@ class StageTrace:
 class Record:
     """A document after all stages: its fate, its text and how it came to be.
 
-    `text` is the refined text, empty for a dropped document (which is stored whole, as it came). `removed_lines` numbers lines of the *input*, 0-based, that went
-    whole: all of them for a dropped document.
+    `text` is the refined text, empty for a dropped document (which is stored whole, as it came).
+    `removed_lines` numbers lines of the *input*, 0-based, that went whole: all of them for a
+    dropped document.
     """
 
     document: Document
@@ -266,33 +268,43 @@ def revert_edits(text: str, edits: Sequence[Edit]) -> str:
 def removed_input_lines(text: str, traces: Sequence[StageTrace]) -> set[int]:
     """Lines of the first stage's input `text` that went whole, over all stages.
 
-    Every stage numbers the lines of its own input; its ranges are carried back through the edits of
-    the stages before it, by the place at which a line begins.
+    Every stage numbers the lines of its own input. Its lines are carried back through the edits of
+    the stages before it: a line that was split has gone when all its parts have, and a line that
+    was joined goes with what it was joined to.
     """
     removed: set[int] = set()
-    origin = list(range(text.count("\n") + 1))  # line of the stage's input -> line of `text`
+    # For each line of the stage's input, the first and last line of `text` that it came from.
+    origins = [(n, n) for n in range(text.count("\n") + 1)]
     for position, trace in enumerate(traces):
-        for first, last in trace.removed_lines:
-            removed.update(origin[first : last + 1])
+        gone = {n for first, last in trace.removed_lines for n in range(first, last + 1)}
+        left = {o for n, (a, b) in enumerate(origins) if n not in gone for o in range(a, b + 1)}
+        for n in gone:
+            removed.update(set(range(origins[n][0], origins[n][1] + 1)) - left)
         if trace.edits and any(later.removed_lines for later in traces[position + 1 :]):
-            origin = _carry(text, trace.edits, origin)
-            text = apply_edits(text, trace.edits)
+            after = apply_edits(text, trace.edits)
+            origins = _carry(text, after, trace.edits, origins)
+            text = after
     return removed
 
 
-def _carry(text: str, edits: Sequence[Edit], origin: list[int]) -> list[int]:
-    """For each line after the edits, the `origin` of the line before them that it begins in."""
-    before, after = _line_starts(text), _line_starts(apply_edits(text, edits))
-    carried: list[int] = []
+def _carry(
+    before: str, after: str, edits: Sequence[Edit], origins: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """For each line after the edits, the origins of the lines before them that it came from."""
+    ends_before, ends_after = _line_ends(before), _line_ends(after)
+    bounds = [0, *(bound for end in ends_after for bound in (end, end + 1))]  # of lines, in turn
+    carried: list[int] = []  # each bound's line before the edits
     shift, pending = 0, list(reversed(edits))
-    for start in after:
-        while pending and start + shift >= pending[-1].start + len(pending[-1].new):
+    for bound in bounds[:-1]:
+        while pending and bound + shift >= pending[-1].start + len(pending[-1].new):
             edit = pending.pop()
             shift += len(edit.old) - len(edit.new)
-        place = min(start + shift, pending[-1].start) if pending else start + shift
-        carried.append(origin[bisect_right(before, place) - 1])
-    return carried
+        place = min(bound + shift, pending[-1].start) if pending else bound + shift
+        carried.append(bisect_left(ends_before, place))
+    pairs = zip(carried[::2], carried[1::2], strict=True)
+    return [(origins[first][0], origins[last][1]) for first, last in pairs]
 
 
-def _line_starts(text: str) -> list[int]:
-    return [0, *(place + 1 for place, character in enumerate(text) if character == "\n")]
+def _line_ends(text: str) -> list[int]:
+    """For each line the character behind its last: its LF, or the end of the text."""
+    return [end - 1 for end in accumulate(len(line) + 1 for line in text.split("\n"))]

@@ -53,9 +53,8 @@ def cli() -> None:
 def main() -> None:
     """The console script: errors become one clear message and an exit code."""
     try:
-        cli(standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        sys.exit(exit_.exit_code)
+        # Without click's own error handling, an exit code comes back as the result.
+        sys.exit(cli(standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

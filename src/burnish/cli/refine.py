@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -125,15 +126,15 @@ def _cores() -> int:
 def _show(summary: Summary, output: Path, console: Console) -> None:
     console.print(_table(summary))
     for found in islice(_edited(output), _EXCERPTS):
-        console.print(_excerpt(found))
+        console.print(_excerpt(found, console.width))
     if not summary.finished:
         console.print("Shards of other tasks are still to do.", style="yellow")
-    console.print(f"\nRefined documents: {output / 'documents'}", highlight=False)
+    console.print(f"Refined documents: {output / 'documents'}", highlight=False)
 
 
 def _table(summary: Summary) -> Table:
     """Documents by what became of them, with each stage's reasons."""
-    table = Table(title="What became of the documents", title_justify="left")
+    table = Table(box=box.SIMPLE, pad_edge=False)
     for column, justify in (("", "left"), ("documents", "right"), ("share", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     total = max(summary.documents + summary.rejected, 1)
@@ -164,8 +165,9 @@ def _edited(output: Path) -> Iterator[Restored]:
     return (found for found in documents if found.status is Status.EDITED)
 
 
-def _excerpt(found: Restored) -> Text:
-    text = Text(f"\n{found.id}\n", style="bold")
-    for line in excerpt(found.text, found.refined):
-        text.append(f"  {line.mark} {line.text}\n", style=_MARKS[line.mark] or "not bold")
+def _excerpt(found: Restored, width: int) -> Text:
+    text = Text(overflow="ellipsis", no_wrap=True)
+    text.append(f"{found.id}\n", style="bold")
+    for line in excerpt(found.text, found.refined, width=width - 5):
+        text.append(f"  {line.mark} {line.text}\n", style=_MARKS[line.mark])
     return text

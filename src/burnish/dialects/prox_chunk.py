@@ -67,7 +67,7 @@ class ProxChunk:
             case RemoveLines(first, last) if chunk.first <= first <= last <= chunk.last:
                 return f"remove_lines(line_start={first}, line_end={last})"
             case ReplaceText(first, last, old, new, None, None) if (
-                (first, last) == (chunk.first, chunk.last) and not _is_blank(old)
+                (first, last) == (chunk.first, chunk.last) and not _stands_everywhere(old)
             ):
                 return f"normalize(source_str={quote(old)}, target_str={quote(new)})"
         raise cannot_say(self.name, operation)
@@ -91,14 +91,16 @@ def _remove_lines(call: Call, chunk: Chunk, issues: list[Issue]) -> list[Operati
 def _normalize(call: Call, chunk: Chunk, issues: list[Issue]) -> list[Operation]:
     old, new = call.arguments
     assert isinstance(old, str) and isinstance(new, str)
-    if _is_blank(old):
-        issues.append(_issue(call, "blank-source", "a string of blanks stands everywhere"))
+    if _stands_everywhere(old):
+        message = f"{old!r} stands everywhere; replacing it would change the whole text"
+        issues.append(_issue(call, "common-source", message))
         return []
     return [ReplaceText(chunk.first, chunk.last, old, new)]
 
 
-def _is_blank(text: str) -> bool:
-    return not text.strip(" \t\r\n")
+def _stands_everywhere(text: str) -> bool:
+    """Whether it is empty, ordinary blanks, or a single letter or digit."""
+    return not text.strip(" \t\r\n") or (len(text) == 1 and text.isalnum())
 
 
 def _issue(call: Call, code: str, message: str) -> Issue:

@@ -31,6 +31,8 @@ from burnish.schema import Document, Rejected
 
 PIECE_BYTES = 256 * 1024
 """How much of a file is read at a time, in bytes before decompression."""
+PACKED_PIECE_BYTES = 32 * 1024
+"""The same of a compressed file: what comes out may be many times larger."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -270,7 +272,7 @@ def decompress(path: str, compression: str) -> Iterator[bytes]:
 def _decompress(file: BinaryIO, new: Callable[[], _Decompressor]) -> Iterator[bytes]:
     decompressor: _Decompressor | None = None
     frame = produced = offset = 0  # the frame's start, its bytes so far, the start of `piece`
-    while piece := file.read(PIECE_BYTES):
+    while piece := file.read(PACKED_PIECE_BYTES):
         while piece:
             if decompressor is None:
                 if offset and not piece.strip(b"\0"):
@@ -304,12 +306,12 @@ def _salvage(
     """
     file.seek(frame)
     while frame < offset:
-        piece = file.read(min(PIECE_BYTES, offset - frame))
+        piece = file.read(min(PACKED_PIECE_BYTES, offset - frame))
         produced -= len(decompressor.decompress(piece))
         frame += len(piece)
     out = bytearray()
     try:
-        for byte in file.read(PIECE_BYTES):
+        for byte in file.read(PACKED_PIECE_BYTES):
             out += decompressor.decompress(bytes((byte,)))
     except (zlib.error, zstandard.ZstdError):
         pass

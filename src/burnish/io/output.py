@@ -17,10 +17,13 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
@@ -89,9 +92,17 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
     )
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(paths: Iterable[Path]) -> None:
+    """Make files, or the renames in folders, durable.
+
+    In threads, since a disk takes several requests in hardly more time than one: 4 ms here.
+    """
+    with ThreadPoolExecutor(len(PART_FOLDERS)) as pool:
+        list(pool.map(_sync, paths))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -99,7 +110,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_file(path: Path, data: bytes, tag: str) -> None:
-    """Write a small file durably and at once: readers see the old content or the new one."""
+    """Write a small file at once: readers see the old content or the new one, never a part.
+
+    Until `sync([path.parent])` a power cut may bring the old one back.
+    """
     temporary = path.with_name(f"{TEMPORARY}{tag}-{path.name}")
     try:
         with open(temporary, "wb") as file:
@@ -107,7 +121,6 @@ def write_file(path: Path, data: bytes, tag: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise cannot_write(path, error) from error
@@ -141,17 +154,16 @@ class Part:
             raise cannot_write(self.path, error) from error
         self.rows += 1
 
-    def finish(self) -> None:
-        """Complete the temporary file and make it durable."""
+    def finish(self) -> Path | None:
+        """Complete the temporary file, if there is one, and return its path."""
         if self._sink is None or self._file is None:
-            return
+            return None
         try:
             self._sink.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
             self._file.close()
         except OSError as error:
             raise cannot_write(self.path, error) from error
+        return self._temporary
 
     def publish(self) -> None:
         """Give the finished file its name; remove what an earlier attempt left under that name."""
@@ -166,10 +178,8 @@ class Part:
     def abort(self) -> None:
         """Leave nothing behind."""
         if self._file is not None:
-            try:
+            with suppress(OSError):  # what was still buffered is not wanted
                 self._file.close()
-            except OSError:
-                pass  # what was still buffered does not fit the disk, and is not wanted
             self._temporary.unlink(missing_ok=True)
 
 
@@ -179,6 +189,7 @@ class ShardWriter:
     def __init__(self, folder: Path, name: str, form: str, tag: str, text_column: str) -> None:
         if form not in FORMATS:
             raise UsageError(f"unknown format {form!r}; known formats are {', '.join(FORMATS)}")
+        self._folder = folder
         self._arrow = form == "parquet"
         self._text_column = text_column
         sinks: dict[str, Callable[[BinaryIO], _Sink]] = dict.fromkeys(PART_FOLDERS, _JsonSink)
@@ -227,7 +238,7 @@ class ShardWriter:
         stages = [trace.to_json() for trace in record.traces]
         if self._arrow:
             for stage in stages:
-                stage.update({key: json.dumps(stage[key]) for key in _JSON_FIELDS})
+                stage.update({key: _json_text(stage[key]) for key in _JSON_FIELDS})
         self.parts[PROGRAMS].write(
             {
                 "id": document.id,
@@ -244,15 +255,12 @@ class ShardWriter:
     def commit(self) -> None:
         """Make all parts durable under their own names."""
         try:
-            for part in self.parts.values():
-                part.finish()
+            sync([path for part in self.parts.values() if (path := part.finish())])
             for part in self.parts.values():
                 part.publish()
-            for part in self.parts.values():
-                if part.rows:
-                    sync_folder(part.path.parent)
+            sync([part.path.parent for part in self.parts.values() if part.rows])
         except OSError as error:
-            raise cannot_write(part.path, error) from error
+            raise cannot_write(self._folder, error) from error
 
     def abort(self) -> None:
         for part in self.parts.values():
@@ -267,6 +275,13 @@ class ShardWriter:
             if isinstance(sink, _ArrowSink):
                 kinds = merge_kinds(kinds, sink.kinds, "the shard")
         return kinds
+
+
+def _json_text(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # a lone surrogate, which only an escape can stand for
+        return json.dumps(value, separators=(",", ":"))
 
 
 def note_column(row: Mapping[str, Any]) -> str:
@@ -308,7 +323,7 @@ class _JsonSink:
 
     def close(self) -> None:
         self._flush()
-        self._stream.close()
+        self._stream.flush(zstandard.FLUSH_FRAME)
 
 
 class _ArrowSink:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -96,7 +97,7 @@ def row_ranges(path: str, name: str, columns: Columns, shard_bytes: int) -> list
             continue
         parts = max(1, min(size // shard_bytes, PIECES_OF_GROUP, end - start))
         cuts = [start + (end - start) * part // parts for part in range(parts + 1)]
-        ranges += zip(cuts, cuts[1:], strict=False)
+        ranges += pairwise(cuts)
         start, size = end, 0
     if start < end:
         ranges.append((start, end))
@@ -108,53 +109,58 @@ def read(
 ) -> Iterator[Document | Rejected]:
     """The rows `start` (inclusive) to `end` (exclusive) of a file as documents, or rejected rows.
 
-    Damage gives one `Damage` row at the first row that can not be read, and ends the range.
+    Damage gives one `Damage` row at the first row that can not be read, and costs the rest of its
+    row group, or of the file if its metadata is damaged.
     """
-    position = start
     try:
-        for table in _batches(path, start, end):
-            batch = Batch(table)
-            for index, text in enumerate(_values(table, columns.text)):
-                yield _row(batch, index, text, f"{name}:{position}", name, position, columns)
-                position += 1
+        file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
-        reason = f"the file is damaged: {error}"
-        if position < end:
-            reason += f" (rows {position} to {end - 1} are lost)"
-        yield Damage(name, position, reason)
+        yield Damage(name, start, f"the file is damaged: {error}")
+        return
+    with file:
+        for group, first, stop in _groups(file.metadata, start, end):
+            position = max(first, start)
+            try:
+                for table in _batches(file, group, position - first, stop - first):
+                    batch = Batch(table)
+                    for index, text in enumerate(_values(table, columns.text)):
+                        yield _row(batch, index, text, name, position, columns)
+                        position += 1
+            except (pa.ArrowException, OSError) as error:
+                lost = f"rows {position} to {stop - 1} are lost"
+                yield Damage(name, position, f"the file is damaged, {lost}: {error}")
 
 
-def _batches(path: str, start: int, end: int) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-        metadata = file.metadata
-        groups, first, row = [], 0, 0
-        size = rows = 0
-        for group in range(metadata.num_row_groups):
-            count = metadata.row_group(group).num_rows
-            if row < end and row + count > start:
-                if not groups:
-                    first = row
-                groups.append(group)
-                size += metadata.row_group(group).total_byte_size
-                rows += count
-            row += count
-        if not groups:
+def _groups(metadata: Any, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The row groups that hold rows of a range: (group, its first row, the stop in the range)."""
+    first = 0
+    for group in range(metadata.num_row_groups):
+        stop = first + metadata.row_group(group).num_rows
+        if max(first, start) < min(stop, end):
+            yield group, first, min(stop, end)
+        first = stop
+
+
+def _batches(file: pq.ParquetFile, group: int, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+    """Rows `start` to `stop` (exclusive) of a row group, counted from its first row."""
+    metadata = file.metadata.row_group(group)
+    size = max(1, metadata.total_byte_size)
+    rows = max(1, min(4096, BATCH_BYTES * metadata.num_rows // size))
+    row = 0
+    for table in file.iter_batches(rows, row_groups=[group], use_threads=False):
+        low, high = max(start - row, 0), min(stop - row, len(table))
+        row += len(table)
+        if low < high:
+            yield table.slice(low, high - low)
+        if row >= stop:
             return
-        batch_rows = max(1, min(4096, BATCH_BYTES * rows // max(1, size)))
-        row = first
-        for table in file.iter_batches(batch_rows, row_groups=groups, use_threads=False):
-            low, high = max(start - row, 0), min(end - row, len(table))
-            row += len(table)
-            if low < high:
-                yield table.slice(low, high - low)
-            if row >= end:
-                return
 
 
 def _values(table: pa.RecordBatch, column: str) -> list[Any]:
     """The values of a column; a string that is not UTF-8 stands as its bytes."""
     try:
-        return table.column(column).to_pylist()
+        values: list[Any] = table.column(column).to_pylist()
+        return values
     except UnicodeDecodeError:
         return [_value(scalar) for scalar in table.column(column)]
 
@@ -167,9 +173,10 @@ def _value(scalar: Any) -> Any:
 
 
 def _row(
-    batch: Batch, index: int, text: Any, origin: str, name: str, position: int, columns: Columns
+    batch: Batch, index: int, text: Any, name: str, position: int, columns: Columns
 ) -> Document | Rejected:
     table = batch.table
+    origin = f"{name}:{position}"
     column = columns.id or "id"
     try:
         choose_text({columns.text: text}, columns)

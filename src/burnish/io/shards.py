@@ -126,11 +126,11 @@ def plan(
         if file.format == "parquet":
             ranges = parquet.row_ranges(file.path, file.name, columns or Columns(), size)
             if left is not None:
-                stop = min(left, ranges[-1][1]) if ranges else 0
-                ranges = [(start, min(end, stop)) for start, end in ranges if start <= stop]
-                ranges = [(start, end) for start, end in ranges if start < end or stop == 0]
-                left -= stop
-                file = replace(file, stop=stop)
+                rows_left = min(left, ranges[-1][1]) if ranges else 0
+                ranges = [r for r in ranges if r[0] < rows_left or r == (0, 0)]
+                ranges = [(start, min(end, rows_left)) for start, end in ranges]
+                left -= rows_left
+                file = replace(file, stop=rows_left)
             rows[file.index] = tuple(ranges)
         elif left is not None:
             stop, found = _limit_lines(file, left)
@@ -153,9 +153,7 @@ def _limit_lines(file: InputFile, limit: int) -> tuple[int | None, int]:
     """Where the first `limit` rows of a JSONL file end, None at its end; and how many there are."""
     found = 0
     try:
-        for position, line in jsonl.lines_of_pieces(
-            jsonl.decompress(file.path, file.compression)
-        ):
+        for position, line in jsonl.lines_of_pieces(jsonl.decompress(file.path, file.compression)):
             if position == 0:
                 line = line.removeprefix(jsonl.BYTE_ORDER_MARK)
             if line and not line.isspace():

@@ -7,15 +7,16 @@ removing or inserting lines never needs to look at a neighbour. `_at_end` takes 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
+from typing import TypeVar
 
 from burnish.program.limits import Limits
 from burnish.program.lines import line_starts, split_lines
 from burnish.program.operations import (
     DropDocument,
     InsertLines,
-    Operation,
     Program,
     RemoveLines,
     ReplaceText,
@@ -25,6 +26,7 @@ from burnish.schema import Edit, Issue, Status, apply_edits, revert_edits
 
 Range = tuple[int, int]
 Span = tuple[int, int, str]  # first character, character after the last, new text
+T = TypeVar("T", Range, Span)
 
 _DEFAULT_LIMITS = Limits()
 
@@ -67,32 +69,31 @@ def execute(
 
     The result does not depend on the order of the operations: removal wins over replacement, and of
     two overlapping replacements the one that begins first (then the longer, then the one whose new
-    text sorts first) is made and the other is an issue. Ranges are clamped to the document.
-    `lines` saves the splitting where the caller has the text's lines already.
+    text sorts first) is made and the other is an issue. Ranges are clamped to the document, which
+    is an issue too. `lines` saves the splitting where the caller has the text's lines already.
     """
     if not program:
         return Outcome(Status.KEPT, text)
     if lines is None:
         lines = split_lines(text)
-    issues: list[Issue] = []
     if any(isinstance(operation, DropDocument) for operation in program):
         return dropped(text, len(lines), "program")
     starts = line_starts(lines)
-    removed = _removed_ranges(program, len(lines), issues)
+    issues: list[Issue] = []
+    removals = [operation for operation in program if isinstance(operation, RemoveLines)]
+    removed = _removed_ranges(removals, len(lines), issues)
     spans = [(starts[first], starts[last + 1], "") for first, last in removed]
-    if any(not isinstance(operation, RemoveLines) for operation in program):
+    if len(removals) < len(program):
         try:
             changes = _changed_spans(text, program, starts, removed, limits.max_edits, issues)
         except _TooManyEdits:
-            return _refused(text, issues, f"more than {limits.max_edits} replacements")
+            return _refused(text, (), f"more than {limits.max_edits} replacements")
         spans = _with_insertions(spans, changes, program, starts, issues)
     edits = _edits(text, spans)
     return _limited(text, len(lines), edits, removed, issues, limits)
 
 
-def dropped(
-    text: str, line_count: int, reason: str, issues: Sequence[Issue] = ()
-) -> Outcome:
+def dropped(text: str, line_count: int, reason: str, issues: Sequence[Issue] = ()) -> Outcome:
     """The outcome of dropping the whole document."""
     everything = (Edit(0, text),) if text else ()
     whole = ((0, line_count - 1),)
@@ -126,9 +127,7 @@ def execute_parsed(
 
 
 def _refused(text: str, issues: Sequence[Issue], reason: str) -> Outcome:
-    return Outcome(
-        Status.REFUSED, text, issues=(*issues, Issue("limit", reason)), reason=reason
-    )
+    return Outcome(Status.REFUSED, text, issues=(*issues, Issue("limit", reason)), reason=reason)
 
 
 def _limited(
@@ -144,28 +143,24 @@ def _limited(
     if growth > limits.growth_allowed(len(text)):
         return _refused(text, issues, f"the text would grow by {growth} characters")
     refined = apply_edits(text, edits)
-    if growth < 0 and (broken := limits.removal_broken(text, refined)):
+    if refined == text:
+        return Outcome(Status.KEPT, text, issues=tuple(issues))
+    if broken := limits.removal_broken(text, refined):
         if limits.on_removal == "drop":
             return dropped(text, line_count, broken, issues)
         return _refused(text, issues, broken)
-    status = Status.EDITED if edits else Status.KEPT
-    return Outcome(status, refined, tuple(edits), tuple(issues), tuple(removed))
+    return Outcome(Status.EDITED, refined, tuple(edits), tuple(issues), tuple(removed))
 
 
 # ------------------------------------------------------------------------------------ whole lines
 
 
-def _removed_ranges(program: Program, count: int, issues: list[Issue]) -> list[Range]:
+def _removed_ranges(
+    removals: Sequence[RemoveLines], count: int, issues: list[Issue]
+) -> list[Range]:
     """The removed lines as ascending ranges that do not touch each other."""
-    clamped: list[Range] = []
-    for operation in program:
-        if isinstance(operation, RemoveLines):
-            found = _clamp(operation, operation.first, operation.last, count, issues)
-            if found:
-                clamped.append(found)
-    clamped.sort()
     merged: list[Range] = []
-    for first, last in clamped:
+    for first, last in sorted(filter(None, (_clamp(r, count, issues) for r in removals))):
         if merged and first <= merged[-1][1] + 1:
             merged[-1] = (merged[-1][0], max(merged[-1][1], last))
         else:
@@ -174,13 +169,17 @@ def _removed_ranges(program: Program, count: int, issues: list[Issue]) -> list[R
 
 
 def _clamp(
-    operation: Operation, first: int, last: int, count: int, issues: list[Issue]
+    operation: RemoveLines | ReplaceText | RewriteLines, count: int, issues: list[Issue]
 ) -> Range | None:
+    """The operation's lines among the `count` lines of the text; None if there are none."""
+    first, last = operation.first, operation.last
+    if 0 <= first <= last < count:
+        return first, last
+    there_are = f"the text has lines 0 to {count - 1}"
     if first > last or last < 0 or first >= count:
-        issues.append(
-            Issue("range", f"{operation}: no such lines; the text has lines 0 to {count - 1}")
-        )
+        issues.append(Issue("range", f"there are no lines {first} to {last}; {there_are}"))
         return None
+    issues.append(Issue("clamped", f"lines {first} to {last} are cut; {there_are}"))
     return max(first, 0), min(last, count - 1)
 
 
@@ -201,6 +200,7 @@ def _changed_spans(
 ) -> list[Span]:
     """The spans of all replacements and rewrites that can be made, ascending, not overlapping."""
     wanted: set[Span] = set()
+    max_edits -= sum(isinstance(operation, InsertLines) for operation in program)
     for operation in program:
         if isinstance(operation, ReplaceText):
             found = _occurrences(text, operation, starts, issues)
@@ -212,16 +212,16 @@ def _changed_spans(
             wanted.add(span)
             if len(wanted) > max_edits:
                 raise _TooManyEdits
-    if not wanted:
-        return []
+    if max_edits < 0:
+        raise _TooManyEdits
     chosen: list[Span] = []
     for span in sorted(wanted, key=lambda s: (s[0], -s[1], s[2])):
         start, end, _ = span
         first, last = _lines_touched(text, span, starts)
-        gone = _count_removed(first, last, removed)
-        if gone == last - first + 1:
+        gone = _last_before(removed, last)
+        if gone and gone[0] <= first and last <= gone[1]:
             continue  # removal wins
-        if gone:
+        if gone and first <= gone[1]:
             issues.append(_overlap(text, span, "lines that are removed"))
         elif chosen and (start < chosen[-1][1] or (start, end) == chosen[-1][:2]):
             issues.append(_overlap(text, span, "another replacement"))
@@ -232,28 +232,24 @@ def _changed_spans(
 
 def _occurrences(
     text: str, operation: ReplaceText, starts: Sequence[int], issues: list[Issue]
-) -> Iterable[Span]:
+) -> Iterator[Span]:
     """Where the replaced string stands, from left to right."""
-    old, new = operation.old, operation.new
+    old, new, left = operation.old, operation.new, operation.count
     if not old:
         issues.append(Issue("empty-source", "the string to replace is empty"))
         return
-    found = _clamp(operation, operation.first, operation.last, len(starts) - 1, issues)
-    if found is None:
+    lines = _clamp(operation, len(starts) - 1, issues)
+    if lines is None:
         return
-    place, end = starts[found[0]], starts[found[1] + 1] - 1
-    if operation.offset is not None:
+    place, end = starts[lines[0]], starts[lines[1] + 1] - 1
+    if operation.offset is None:
+        at = text.find(old, place, end)
+    else:
         place += operation.offset
-        if operation.offset < 0 or not text.startswith(old, place) or place + len(old) > end:
-            issues.append(Issue("not-found", f"{_quote(old)} does not stand at that offset"))
-            return
-        if new != old:
-            yield place, place + len(old), new
-        return
-    left = operation.count
-    at = text.find(old, place, end)
+        found = operation.offset >= 0 <= operation.first and text.startswith(old, place, end)
+        at, left = (place if found else -1), 1
     if at < 0:
-        issues.append(Issue("not-found", f"{_quote(old)} does not stand in these lines"))
+        issues.append(Issue("not-found", f"{_quote(old)} does not stand there"))
     while at >= 0 and left != 0:
         if new != old:
             yield at, at + len(old), new
@@ -263,10 +259,10 @@ def _occurrences(
 
 def _rewritten(
     operation: RewriteLines, starts: Sequence[int], issues: list[Issue]
-) -> Iterable[Span]:
-    found = _clamp(operation, operation.first, operation.last, len(starts) - 1, issues)
-    if found:
-        yield starts[found[0]], starts[found[1] + 1] - 1, operation.text
+) -> Iterator[Span]:
+    lines = _clamp(operation, len(starts) - 1, issues)
+    if lines:
+        yield starts[lines[0]], starts[lines[1] + 1] - 1, operation.text
 
 
 def _lines_touched(text: str, span: Span, starts: Sequence[int]) -> Range:
@@ -276,14 +272,10 @@ def _lines_touched(text: str, span: Span, starts: Sequence[int]) -> Range:
     return bisect_right(starts, start) - 1, bisect_right(starts, last) - 1
 
 
-def _count_removed(first: int, last: int, removed: Sequence[Range]) -> int:
-    """How many of the lines `first` to `last` are removed."""
-    at = max(bisect_right(removed, (first, -1)) - 1, 0)
-    count = 0
-    while at < len(removed) and removed[at][0] <= last:
-        count += max(0, min(last, removed[at][1]) - max(first, removed[at][0]) + 1)
-        at += 1
-    return count
+def _last_before(spans: Sequence[T], place: int) -> T | None:
+    """The last of the ascending spans or ranges that begins at or before `place`."""
+    at = bisect_right(spans, place, key=itemgetter(0)) - 1
+    return spans[at] if at >= 0 else None
 
 
 def _overlap(text: str, span: Span, other: str) -> Issue:
@@ -298,32 +290,33 @@ def _quote(text: str) -> str:
 
 
 def _with_insertions(
-    removals: list[Span],
-    changes: list[Span],
+    removals: Sequence[Span],
+    changes: Sequence[Span],
     program: Program,
     starts: Sequence[int],
     issues: list[Issue],
 ) -> list[Span]:
     """All spans, ascending; an inserted line at the edge of removed lines joins their span."""
-    inserted = sorted(
-        {operation for operation in program if isinstance(operation, InsertLines)},
-        key=lambda operation: (operation.before, operation.order, operation.text),
-    )
-    added: dict[Range, str] = {}
-    for operation in inserted:
+    inserted = {operation for operation in program if isinstance(operation, InsertLines)}
+    added: dict[int, list[str]] = {}
+    for operation in sorted(inserted, key=lambda o: (o.before, o.order, o.text)):
         if not 0 <= operation.before < len(starts):
-            issues.append(Issue("range", f"{operation}: no such line"))
+            message = f"there is no line {operation.before} to insert before"
+            issues.append(Issue("range", message))
             continue
         place = starts[operation.before]
-        if any(start < place < end for start, end, _ in changes):
+        change = _last_before(changes, place - 1)
+        if change and (place < change[1] or (place == change[1] and change[2][-1:] != "\n")):
             issues.append(Issue("overlap", "an inserted line stands inside a replaced span"))
             continue
-        around = next(((s, e) for s, e, _ in removals if s <= place <= e), (place, place))
-        added[around] = added.get(around, "") + operation.text + "\n"
-    removals = [(start, end, added.pop((start, end), "")) for start, end, _ in removals]
+        removal = _last_before(removals, place)
+        if removal and place <= removal[1]:
+            place = removal[0]
+        added.setdefault(place, []).append(operation.text + "\n")
+    spans = [(start, end, "".join(added.pop(start, ()))) for start, end, _ in removals]
+    spans += ((place, place, "".join(new)) for place, new in added.items())
     # The sort is stable: at the same place, an inserted line stands before the line that was there.
-    between = [(place, place, new) for (place, _), new in added.items()]
-    return sorted([*between, *removals, *changes], key=lambda span: span[:2])
+    return sorted((*spans, *changes), key=lambda span: span[:2])
 
 
 # ------------------------------------------------------------------------------------ edits

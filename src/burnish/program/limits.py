@@ -8,8 +8,11 @@ that a short Chinese document is not taken for an empty one.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from burnish.schema import Issue
 
 _UNSPACED = (
     "\\u0e00-\\u0eff\\u1000-\\u109f\\u1780-\\u17ff\\u3040-\\u30ff\\u3400-\\u4dbf\\u4e00-\\u9fff"
@@ -29,6 +32,9 @@ def count_words(text: str) -> int:
     return len(_WORD.findall(text))
 
 
+_HARMLESS = ("prose", "clamped", "contradiction")  # codes of issues that cost no call
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The bounds of one stage.
@@ -42,8 +48,8 @@ class Limits:
             needs less room than `growth_floor` characters.
         growth_floor: characters that any program may add.
         max_edits: more replacements than this are refused.
-        max_issues: this many unusable calls make the whole program refused (ProX: 2); None salvages
-            the usable ones whatever their number.
+        max_issues: this many unusable calls in one window make that window's program a failure
+            (ProX: 2); None salvages the usable ones whatever their number.
         on_removal: what a broken `max_removed` or `min_words` means: "refuse" leaves the text as it
             was, "drop" drops the document, as ProX does.
     """
@@ -60,16 +66,25 @@ class Limits:
         """How many characters a program may add to a text of this length."""
         return max(self.growth_floor, int(self.max_growth * characters))
 
+    def too_many_issues(self, issues: Iterable[Issue]) -> bool:
+        """Whether one window's program has so many unusable calls that the others do not count.
+
+        Calls that were never meant (in sentences) or that could be executed in part are no matter.
+        """
+        unusable = sum(issue.code not in _HARMLESS for issue in issues)
+        return self.max_issues is not None and unusable >= self.max_issues
+
     def removal_broken(self, before: str, after: str) -> str:
         """Why the removal is too much, or an empty string.
 
         A document without any word can not lose too much.
         """
-        left = count_words(after)
-        # No text has more words than this, so counting the input's is seldom needed.
-        if left >= self.min_words and left > (1 - self.max_removed) * len(before):
+        # A text has at most as many words as characters, and at least as many as `split` finds. So
+        # it nearly always suffices to see that the first few words are left.
+        enough = max(self.min_words, int((1 - self.max_removed) * len(before)) + 1, 1)
+        if len(after.split(None, enough)) > enough:
             return ""
-        total = count_words(before)
+        left, total = count_words(after), count_words(before)
         if total == 0:
             return ""
         removed = 1 - left / total

@@ -20,7 +20,7 @@ def split_lines(text: str) -> list[str]:
 def line_starts(lines: Sequence[str]) -> list[int]:
     """For each line the 0-based character at which it begins, and one entry more: the end of the
     text plus one (where a further line would begin)."""
-    return list(accumulate((len(line) + 1 for line in lines), initial=0))
+    return list(accumulate(map((1).__add__, map(len, lines)), initial=0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ functions; the order-free reading is ours).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 
@@ -84,22 +84,31 @@ def to_json(program: Program) -> list[list[Any]]:
     >>> to_json((RemoveLines(2, 4),))
     [['remove_lines', 2, 4]]
     """
-    return [[_NAMES[type(operation)], *astuple(operation)] for operation in program]
+    return [
+        [_NAMES[type(operation)], *(getattr(operation, name) for name in operation.__slots__)]
+        for operation in program
+    ]
 
 
 def from_json(data: Sequence[Sequence[Any]]) -> Program:
     """Reads the stored form.
 
-    Raises ValueError for an unknown operation or a wrong number of fields.
+    Raises ValueError for an unknown operation, and for a wrong number or type of fields.
     """
     operations: list[Operation] = []
-    for name, *fields in data:
-        if name not in _TYPES:
+    for name, *values in data:
+        kind = _TYPES.get(name)
+        if kind is None:
             raise ValueError(f"unknown operation {name!r}; known: {', '.join(_TYPES)}")
         try:
-            operations.append(_TYPES[name](*fields))
+            operation = kind(*values)
         except TypeError as error:
             raise ValueError(f"{name}: {error}") from None
+        for field in fields(operation):
+            value = getattr(operation, field.name)
+            if type(value).__name__ not in str(field.type).replace("None", "NoneType"):
+                raise ValueError(f"{name}: {field.name} must be {field.type}, got {value!r}")
+        operations.append(operation)
     return tuple(operations)
 
 
@@ -126,8 +135,9 @@ def cut(program: Program, first: int, last: int) -> Program:
     """The part of a program that concerns lines `first` to `last`: how a window's program is cut
     to the lines that the window owns.
 
-    Ranges are intersected. A rewrite is kept only whole, an insertion goes with the line it stands
-    before, and a replacement at a known offset with the line it begins in. `DropDocument` is kept.
+    Ranges are intersected. A rewrite is kept only whole. An insertion goes with the line it stands
+    behind (with line 0, where there is none), and a replacement that is counted or at a known
+    offset with the first line of its range. `DropDocument` is kept.
     """
     kept: list[Operation] = []
     for operation in program:
@@ -135,12 +145,12 @@ def cut(program: Program, first: int, last: int) -> Program:
             case DropDocument():
                 kept.append(operation)
             case InsertLines(before=before):
-                if first <= before <= last + 1:
+                if first <= max(before - 1, 0) <= last:
                     kept.append(operation)
             case RewriteLines(first=a, last=b):
                 if first <= a and b <= last:
                     kept.append(operation)
-            case ReplaceText(first=a, last=b, offset=offset) if offset is not None:
+            case ReplaceText(first=a, last=b, count=n, offset=o) if not (n is None and o is None):
                 if first <= a <= last:
                     kept.append(replace(operation, last=min(b, last)))
             case RemoveLines(first=a, last=b) | ReplaceText(first=a, last=b):

@@ -12,11 +12,13 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NoReturn
 
 from burnish.schema import Issue
 
 Value = int | str
+Argument = tuple[str | None, Value]  # keyword, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,13 @@ class Function:
 
     name: str
     parameters: tuple[Parameter, ...] = ()
+
+    def place_of(self, keyword: str) -> int:
+        """The 0-based place of the parameter with this name. Raises ValueError if none has it."""
+        for place, parameter in enumerate(self.parameters):
+            if keyword == parameter.name or keyword in parameter.aliases:
+                return place
+        raise ValueError(f"{self.name} has no argument {keyword[:40]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +70,48 @@ def read_calls(text: str, known: Mapping[str, Function]) -> tuple[list[Call], li
     return reader.calls, reader.issues
 
 
+# Within a line; LF alone ends one.
+_BLANK = r" \t\r\f\v\x85\xa0\u2000-\u200b\u2028\u2029\u202f\u3000\ufeff"
 # What may stand before a call: bullets, quotation marks of mail, numbering, code and list marks.
-_LEAD = re.compile(r"[ \t>`*\[•·+-]*(?:\(?\d{1,4}[.):][ \t`*]*|\([a-z]\)[ \t]*)?")
-_NAME = re.compile(r"[^\W\d]\w*(?=[ \t]*\()")
-_OPEN = re.compile(r"[ \t]*\(")
-_BETWEEN = re.compile(r"[ \t;,`*\]]*")
-# What may follow a call on its line; anything else (words, a dash, a colon) makes it a sentence,
-# such as an instruction that the model repeats.
-_REST = re.compile(r"\.?[ \t]*(?:\r?$|#|//|<)")
-_SPACE = re.compile(r"\s*")
-_INTEGER = re.compile(r"\[?([+-]?\d+)\]?(?![\w.])")
-_KEYWORD = re.compile(r"([^\W\d]\w*)\s*=(?!=)")
-_PREFIX = re.compile(r"[rRbBuUfF]{0,2}(?=[\"'“‘])")  # noqa: RUF001
+# Two dashes begin a comment.
+_LEAD = re.compile(
+    rf"[{_BLANK}]*+(?!--)[{_BLANK}>`*\[•·+-]*+"
+    rf"(?:\(?\d{{1,4}}[.):][{_BLANK}`*]*+|\([a-z]\)[{_BLANK}]*+)?"
+)
+_CALL = re.compile(rf"([^\W\d]\w*+)[{_BLANK}]*+\(")
+_BETWEEN = re.compile(rf"[{_BLANK};,`*\]]*+")
+# What may follow the calls of a line: a comment or a model's end mark. Anything else (words, a
+# dash, a colon) makes it a sentence, such as an instruction that the model repeats.
+_COMMENT = rf"\.?[{_BLANK}]*+(?:$|\#|//|</?[a-zA-Z|]|\[/)"
+_REST = re.compile(_COMMENT)
+
+# An argument as nearly all are written, with the comma or parenthesis behind it.
+_ARGUMENT = re.compile(
+    r"""\s*+(?:([^\W\d]\w*+)\s*+=\s*+)?
+    (?:\[?([+-]?\d++)\]?|"([^"\\\n]*+(?:\\.[^"\\\n]*+)*+)"|'([^'\\\n]*+(?:\\.[^'\\\n]*+)*+)')
+    \s*+([,)])""",
+    re.VERBOSE,
+)
+_NO_ARGUMENT = re.compile(r"\s*+\)")
+_STRING_ARGUMENT = re.compile(
+    r"\s*+(?:([^\W\d]\w*+)\s*+=\s*+)?([rRbBuUfF]{0,2})([\"'“‘])"  # noqa: RUF001
+)
+_SPACE = re.compile(r"\s*+")
+_AFTER_ARGUMENT = re.compile(r"\s*+([,)])")
+_INTEGER = re.compile(r"\s*\[?([+-]?\d+)\]?\s*")
 _CLOSERS = {'"': '"', "'": "'", "“": "”", "‘": "’"}  # noqa: RUF001
-_PLAIN = {q: re.compile(rf"(?:[^{q}\\\n]|\\.)*") for q in _CLOSERS.values()}
-_AFTER_STRING = re.compile(r"\s*[,)]")
-# After a string that holds its own quotes, only what looks like the next argument or the end of the
-# call closes it.
+_PLAIN = {q: re.compile(rf"[^{q}\\\n]*+(?:\\.[^{q}\\\n]*+)*+") for q in _CLOSERS.values()}
+# A string that holds its own quotes is closed only before what looks like the next argument, or
+# like the end of the call.
 _SURELY_AFTER_STRING = re.compile(
-    r"[ \t]*(?:,\s*(?:[^\W\d]\w*\s*=|[rRbBuUfF]{0,2}[\"'“‘]|[+-]?\d|\))"  # noqa: RUF001
-    r"|\)[ \t`;,*\].]*(?:\r?$|#|//|--|[^\W\d]\w*[ \t]*\())",
+    rf"[{_BLANK}]*+(?:,\s*+(?:[^\W\d]\w*+\s*+=|[rRbBuUfF]{{0,2}}[\"'“‘]|[+-]?\d|\))"  # noqa: RUF001
+    rf"|\)[{_BLANK};,`*\]]*+(?:{_COMMENT}|[^\W\d]\w*+[{_BLANK}]*+\())",
     re.MULTILINE,
 )
 _ESCAPE = re.compile(
-    r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{1,3}|\r?\n|.)", re.DOTALL
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{1,3}|\r?\n|.)",
+    re.DOTALL,
 )
 _SIMPLE_ESCAPES = {
     "n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v",
@@ -92,9 +119,14 @@ _SIMPLE_ESCAPES = {
 }  # fmt: skip
 _LARGEST = 10**18  # a line number beyond this is clamped while it is read
 _QUOTE_LIMIT = 120  # characters of a call that an issue quotes
-_THINKING = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
-_THOUGHT = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
-_THOUGHT_LINE = re.compile(r"^[ \t]*</think(?:ing)?>", re.IGNORECASE | re.MULTILINE)
+
+_TAG = r"(?:think|thinking|thought|reasoning)[>\]]"
+_THOUGHT = re.compile(rf"[{_BLANK}]*+[<\[]{_TAG}", re.IGNORECASE)
+_THOUGHT_END = re.compile(rf"[<\[]/{_TAG}", re.IGNORECASE)
+# Outside of a call's strings.
+_LONE_THOUGHT_END = re.compile(
+    rf"^[{_BLANK}]*+[<\[]/{_TAG}|[<\[]/{_TAG}(?=[{_BLANK}]*+$)", re.IGNORECASE | re.MULTILINE
+)
 
 
 class _Unusable(Exception):
@@ -114,153 +146,174 @@ class _Reader:
         self.known = known
         self.calls: list[Call] = []
         self.issues: list[Issue] = []
-        self.line_number = 1
+        self.line_number = 1  # of the character `seen`
         self.line_start = 0
         self.seen = 0
+        self.no_line_end = (0, -1)  # there is no LF from the first of these to before the second
         self.unclosed: set[str] = set()  # triple quotes that do not occur again
-        # A call of a known function anywhere, for sentences that mention one.
-        names = "|".join(map(re.escape, known))
-        self.mention = re.compile(rf"\b(?:{names})\s*\(")
+        self.hints: dict[str, str] = {}
 
     def read(self) -> None:
-        position = self._after_thinking()
+        position = 0
+        lone = _LONE_THOUGHT_END.search(self.text) if "/" in self.text else None
+        if lone and not _THOUGHT.search(self.text, 0, lone.start()):
+            position = lone.end()  # of a block that the prompt's template began
         while position <= len(self.text):
-            position = self._read_line(position)
+            thought = _THOUGHT.match(self.text, position)
+            position = self._skip(thought) if thought else self._read_line(position)
 
-    def _after_thinking(self) -> int:
-        """Where the answer begins: calls in a thinking block are not part of it."""
-        opened = _THINKING.match(self.text)
-        closed = (_THOUGHT if opened else _THOUGHT_LINE).search(self.text)
-        if closed:
-            return closed.end()
-        if opened:
-            self._issue("cut-off", "the answer ends inside its thinking block", opened.start())
-            return len(self.text) + 1
-        return 0
+    def _skip(self, thought: re.Match[str]) -> int:
+        """Where the answer goes on: calls in a thinking block are not part of it."""
+        end = _THOUGHT_END.search(self.text, thought.end())
+        if end:
+            return end.end()
+        self._issue("cut-off", "the answer ends inside its thinking block", thought.start())
+        return len(self.text) + 1
 
     def _read_line(self, position: int) -> int:
         """Reads the calls that begin on this line; returns where the next line begins."""
-        pending: list[Call] = []
-        place = _LEAD.match(self.text, position).end()  # type: ignore[union-attr]
-        while name := _NAME.match(self.text, place):
-            if name.group() not in self.known and self.text[name.end()] != "(":
-                break  # a word and a parenthesis: a sentence
+        calls: list[Call] = []
+        place = _end(_LEAD, self.text, position)
+        while name := _CALL.match(self.text, place):
             try:
                 call, place = self._read_call(name)
             except _Unusable as fault:
-                if name.group() not in self.known and fault.resume is None:
-                    break
+                if name[1] not in self.known and (fault.resume is None or name[0][-2].isspace()):
+                    break  # a word and a parenthesis: a sentence
                 self._issue(fault.code, str(fault), name.start())
                 if fault.resume is None:
-                    self.calls += pending
-                    return self._next_line(name.end())
+                    self.calls += calls
+                    return self._line_end(name.end()) + 1
                 place = fault.resume
             else:
-                self.calls += pending
-                pending = [call]
-            place = _BETWEEN.match(self.text, place).end()  # type: ignore[union-attr]
+                calls.append(call)
+            place = _end(_BETWEEN, self.text, place)
         end = self._line_end(place)
-        if _REST.match(self.text[place:end]):
-            self.calls += pending
-            return end + 1
-        message = "a call inside a sentence is not executed"
-        for call in pending:
-            self.issues.append(Issue("prose", message, call.line, call.column, call.source))
-        for mention in self.mention.finditer(self.text, place, end):
-            self._issue("prose", message, mention.start())
+        if _REST.match(self.text, place, end):
+            self.calls += calls
+        elif end == len(self.text) and self._begins_a_name(place):
+            self.calls += calls
+            self._issue("cut-off", f"{self.text[place:]} is cut off", place)
+        else:
+            self._refuse_sentence(calls, place, end)
         return end + 1
+
+    def _begins_a_name(self, place: int) -> bool:
+        rest = self.text[place : place + _QUOTE_LIMIT]
+        return any(name.startswith(rest) for name in self.known)
+
+    def _refuse_sentence(self, calls: Sequence[Call], place: int, end: int) -> None:
+        message = "a call inside a sentence is not executed"
+        for call in calls:
+            self.issues.append(Issue("prose", message, call.line, call.column, call.source))
+        if self.text.find("(", place, end) < 0:
+            return
+        for mention in _mention(tuple(self.known)).finditer(self.text, place, end):
+            self._issue("prose", message, mention.start())
 
     # -------------------------------------------------------------------------------- one call
 
     def _read_call(self, name: re.Match[str]) -> tuple[Call, int]:
-        function = self.known.get(name.group())
-        place = _OPEN.match(self.text, name.end()).end()  # type: ignore[union-attr]
-        positional, keywords, end = self._read_arguments(place, name.group())
+        function = self.known.get(name[1])
+        given, end = self._read_arguments(name, function)
         if function is None:
-            raise _Unusable("unknown", _unknown(name.group(), self.known), end)
+            raise _Unusable("unknown", self._unknown(name[1]), end)
         try:
-            arguments = _bind(function, positional, keywords)
+            arguments = _bind(function, given)
         except ValueError as error:
             raise _Unusable("arguments", str(error), end) from None
         line, column = self._place(name.start())
-        source = self.text[name.start() : end]
+        source = self.text[name.start() : min(end, name.start() + _QUOTE_LIMIT)]
         return Call(function.name, arguments, line, column, source), end
 
     def _read_arguments(
-        self, place: int, name: str
-    ) -> tuple[list[Value], dict[str, Value], int]:
+        self, name: re.Match[str], function: Function | None
+    ) -> tuple[list[Argument], int]:
         """The arguments up to the closing parenthesis, and the place behind it."""
-        positional: list[Value] = []
-        keywords: dict[str, Value] = {}
+        given: list[Argument] = []
+        place = name.end()
         while True:
-            place = self._skip_space(place)
-            if self.text.startswith(")", place):
-                return positional, keywords, place + 1
-            keyword = _KEYWORD.match(self.text, place)
-            if keyword:
-                if keyword[1] in keywords:
-                    raise _Unusable("arguments", f"{name}: {keyword[1]} is given twice")
-                place = self._skip_space(keyword.end())
-            value, place = self._read_value(place, name)
-            if keyword:
-                keywords[keyword[1]] = value
+            if found := _ARGUMENT.match(self.text, place):
+                keyword, digits, double, single, after = found.groups()
+                if digits is not None:
+                    given.append((keyword, _to_integer(digits)))
+                else:
+                    given.append((keyword, _unescape(single if double is None else double)))
+            elif end := _NO_ARGUMENT.match(self.text, place):
+                return given, end.end()
             else:
-                positional.append(value)
-            place = self._skip_space(place)
-            if self.text.startswith(",", place):
-                place += 1
-            elif not self.text.startswith(")", place):
-                self._fault(place, name)
+                opened = _STRING_ARGUMENT.match(self.text, place)
+                if opened is None:
+                    self._fault(name, place, function)
+                value, place = self._read_string(name[1], opened)
+                given.append((opened[1], value))
+                found = _AFTER_ARGUMENT.match(self.text, place)
+                if found is None:
+                    self._fault(name, place, function)
+                after = found[1]
+            place = found.end()
+            if after == ")":
+                return given, place
 
-    def _read_value(self, place: int, name: str) -> tuple[Value, int]:
-        integer = _INTEGER.match(self.text, place)
-        if integer:
-            return _to_integer(integer[1]), integer.end()
-        prefix = _PREFIX.match(self.text, place)
-        if prefix:
-            return self._read_string(prefix.end(), "r" in prefix.group().lower(), name)
-        self._fault(place, name)
+    def _read_string(self, name: str, opened: re.Match[str]) -> tuple[str, int]:
+        """A string that is no plain one: prefixed, tripled, in curly quotes or with quotes inside.
 
-    def _read_string(self, place: int, raw: bool, name: str) -> tuple[str, int]:
-        text = self.text
-        quote = text[place]
+        Returns its value and the place behind it.
+        """
+        text, place, quote = self.text, opened.start(3), opened[3]
+        raw = "r" in opened[2].lower()
         triple = quote * 3
-        if triple not in self.unclosed and text.startswith(triple, place):
+        tripled = text.startswith(triple, place)
+        if tripled and triple not in self.unclosed:
             close = text.find(triple, place + 3)
-            if close < 0:
-                self.unclosed.add(triple)
-            else:
+            if close >= 0:
                 return _unescape(text[place + 3 : close], raw), close + 3
+            self.unclosed.add(triple)
         quote = _CLOSERS[quote]
-        body = _PLAIN[quote].match(text, place + 1).end()  # type: ignore[union-attr]
-        if text.startswith(quote, body) and _AFTER_STRING.match(text, body + 1):
-            return _unescape(text[place + 1 : body], raw), body + 1
-        close = text.find(quote, body)
+        close = _end(_PLAIN[quote], text, place + 1)
+        if text.startswith(quote, close) and _AFTER_ARGUMENT.match(text, close + 1):
+            return _unescape(text[place + 1 : close], raw), close + 1
         end = self._line_end(place)
-        while 0 <= close < end:
+        while (close := text.find(quote, close, end)) >= 0:
             if text[close - 1] != "\\" and _SURELY_AFTER_STRING.match(text, close + 1):
                 return _unescape(text[place + 1 : close], raw), close + 1
-            close = text.find(quote, close + 1)
+            close += 1
+        if tripled:  # all the rest of the text is inside the string
+            raise _Unusable("cut-off", f"{name} is cut off inside a string", len(text))
         if end == len(text):
             raise _Unusable("cut-off", f"{name} is cut off inside a string")
         raise _Unusable("syntax", f"{name}: a string is not closed on its line")
 
-    def _fault(self, place: int, name: str) -> NoReturn:
-        if place >= len(self.text):
-            raise _Unusable("cut-off", f"{name} is cut off")
-        raise _Unusable("syntax", f"{name}: can not read {self.text[place : place + 20]!r}")
+    def _fault(self, name: re.Match[str], place: int, function: Function | None) -> NoReturn:
+        place = _end(_SPACE, self.text, place)
+        rest = self.text[place : place + _QUOTE_LIMIT]
+        if place + len(rest) == len(self.text) and ")" not in rest and "\n" not in rest:
+            raise _Unusable("cut-off", f"{name[1]} is cut off")
+        resume = None
+        end = self._line_end(name.end())
+        if function and place < end and all(p.kind is int for p in function.parameters):
+            # No string can hold the next parenthesis, so the call ends there.
+            resume = self.text.find(")", place, end) + 1 or None
+        raise _Unusable("syntax", f"{name[1]}: can not read {rest[:20]!r}", resume)
+
+    def _unknown(self, name: str) -> str:
+        name = name[:_QUOTE_LIMIT]
+        if name not in self.hints:
+            close = difflib.get_close_matches(name, self.known, n=1)
+            self.hints[name] = (
+                f"did you mean {close[0]}?" if close else f"known: {', '.join(self.known)}"
+            )
+        return f"unknown function {name}; {self.hints[name]}"
 
     # -------------------------------------------------------------------------------- places
 
-    def _skip_space(self, place: int) -> int:
-        return _SPACE.match(self.text, place).end()  # type: ignore[union-attr]
-
     def _line_end(self, place: int) -> int:
-        end = self.text.find("\n", place)
-        return len(self.text) if end < 0 else end
-
-    def _next_line(self, place: int) -> int:
-        return self._line_end(place) + 1
+        first, end = self.no_line_end
+        if not first <= place <= end:
+            end = self.text.find("\n", place)
+            end = len(self.text) if end < 0 else end
+            self.no_line_end = place, end
+        return end
 
     def _place(self, position: int) -> tuple[int, int]:
         """1-based line and column of a character; asked for ascending positions only."""
@@ -271,18 +324,28 @@ class _Reader:
         self.seen = position
         return self.line_number, position - self.line_start + 1
 
-    def _issue(self, code: str, message: str, position: int, source: str = "") -> None:
-        line, column = self._place(position)
-        if not source:
-            source = self.text[position : min(self._line_end(position), position + _QUOTE_LIMIT)]
-        self.issues.append(Issue(code, message, line, column, source[:_QUOTE_LIMIT]))
+    def _issue(self, code: str, message: str, position: int) -> None:
+        source = self.text[position : position + _QUOTE_LIMIT].partition("\n")[0]
+        self.issues.append(Issue(code, message, *self._place(position), source))
+
+
+@cache
+def _mention(names: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\s*+\(")
+
+
+def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
+    """Where the match of a pattern that always matches ends."""
+    match = pattern.match(text, place)
+    assert match is not None
+    return match.end()
 
 
 def _to_integer(digits: str) -> int:
     return _LARGEST if len(digits) > 18 and digits[0] != "-" else int(digits[:19])
 
 
-def _unescape(body: str, raw: bool) -> str:
+def _unescape(body: str, raw: bool = False) -> str:
     return body if raw or "\\" not in body else _ESCAPE.sub(_unescape_one, body)
 
 
@@ -291,6 +354,8 @@ def _unescape_one(match: re.Match[str]) -> str:
     if escape in _SIMPLE_ESCAPES:
         return _SIMPLE_ESCAPES[escape]
     if escape[0] in "xuU" and len(escape) > 1:
+        if len(escape) == 11:  # a pair of surrogates, as JSON writes one character
+            return bytes.fromhex(escape[1:5] + escape[7:]).decode("utf-16-be")
         code = int(escape[1:], 16)
         return chr(code) if code < 0x110000 else match.group()
     if escape[0] in "01234567":
@@ -298,37 +363,26 @@ def _unescape_one(match: re.Match[str]) -> str:
     return match.group()  # an unknown escape stands for itself, as in Python
 
 
-def _unknown(name: str, known: Mapping[str, Function]) -> str:
-    close = difflib.get_close_matches(name[:80], known, n=1)
-    hint = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
-    return f"unknown function {name[:80]}{hint}"
-
-
-def _bind(
-    function: Function, positional: Sequence[Value], keywords: Mapping[str, Value]
-) -> tuple[Value, ...]:
+def _bind(function: Function, given: Sequence[Argument]) -> tuple[Value, ...]:
     """The values in the order of the parameters. Raises ValueError where they do not fit."""
     wanted = function.parameters
-    given = len(positional) + len(keywords)
-    if given != len(wanted):
-        raise ValueError(f"{function.name} takes {_describe(wanted)}, got {_number(given)}")
-    names = {alias: p.name for p in wanted for alias in (p.name, *p.aliases)}
-    bound = {p.name: value for p, value in zip(wanted, positional, strict=False)}
-    for keyword, value in keywords.items():
-        name = names.get(keyword)
-        if name is None:
-            raise ValueError(f"{function.name} has no argument {keyword}")
-        if name in bound:
-            raise ValueError(f"{function.name}: {name} is given twice")
-        bound[name] = value
-    return tuple(_convert(function.name, p, bound[p.name]) for p in wanted)
+    if len(given) != len(wanted):
+        raise ValueError(f"{function.name} takes {_describe(wanted)}, got {_number(len(given))}")
+    bound: dict[int, Value] = {}
+    for position, (keyword, value) in enumerate(given):
+        place = position if keyword is None else function.place_of(keyword)
+        if place in bound:
+            raise ValueError(f"{function.name}: {wanted[place].name} is given twice")
+        bound[place] = _convert(function.name, wanted[place], value)
+    return tuple(bound[place] for place in range(len(wanted)))
 
 
 def _convert(function: str, parameter: Parameter, value: Value) -> Value:
     if parameter.kind is int and isinstance(value, str):
-        digits = _INTEGER.fullmatch(value.strip())
+        digits = _INTEGER.fullmatch(value)
         if digits is None:
-            raise ValueError(f"{function}: {parameter.name} must be a line number, got {value!r}")
+            shown = repr(value[:40])
+            raise ValueError(f"{function}: {parameter.name} must be a line number, got {shown}")
         return _to_integer(digits[1])
     if parameter.kind is str and not isinstance(value, str):
         raise ValueError(f"{function}: {parameter.name} must be a string, got {value}")
@@ -362,4 +416,6 @@ _NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 def _escape_one(match: re.Match[str]) -> str:
     character = match.group()
     code = ord(character)
+    if 0xD800 <= code < 0xE000:
+        return f"\\U{code:08x}"  # two in the short form would be read as one character
     return _NAMED.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")

@@ -269,8 +269,9 @@ def _block(codes: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], Ints, Hashes,
     table = tables()
     if codes.max() >= _TABLE_SIZE:
         ideograph = (codes >= 0x20000) & (codes < 0x40000)
-        codes = np.where(codes < _TABLE_SIZE, codes, np.where(ideograph, 0x4E00 + codes % 0x5000,
-                                                              0xB7)).astype(np.uint32)
+        codes = np.where(
+            codes < _TABLE_SIZE, codes, np.where(ideograph, 0x4E00 + codes % 0x5000, 0xB7)
+        ).astype(np.uint32)
     size = len(codes)
     kind = table.kind[codes]
     power, inverse = _powers()
@@ -409,7 +410,9 @@ def _surface(raw: Floats, lines: Hashes, counts: Ints, lengths: Ints) -> tuple[F
 
     keys = lines[:, 0]
     copies, earlier = _copies(keys)
-    shapes, _ = _copies(lines[:, 1] * _LEFT + counts.astype(np.uint64) + raw[:, 13].astype(np.uint64) * _MIX)
+    shapes, _ = _copies(
+        lines[:, 1] * _LEFT + counts.astype(np.uint64) + raw[:, 13].astype(np.uint64) * _MIX
+    )
     out[:, at + 1] = np.where(blank, 0, np.log(copies))
     out[:, at + 2] = np.where(blank, 0, np.log(shapes) * 0.5)
     out[:, at + 3] = earlier & ~blank

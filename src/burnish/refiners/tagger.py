@@ -6,25 +6,27 @@ beside it. A document of more than `WINDOW_LINES` lines is read in overlapping w
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from burnish.refiners.document_head import WEIGHTS_FILE as HEAD_FILE
+from burnish.refiners.document_head import DocumentHead
 from burnish.refiners.features import FEATURE_VERSION, Features, features
 
 WEIGHTS = Path(__file__).parent / "weights"
 LINES_FILE = "lines.onnx"
-CARD_FILE = "card.json"
+
+THRESHOLD = 0.5
+"""Probability of noise from which a line is best removed: training shifts the scores to this."""
 
 WINDOW_LINES = 4096
 MARGIN_LINES = 64
-"""Lines that a window sees on either side of those it answers for; more than the network's reach."""
+"""Lines that a window sees on either side of those it answers for: more than convolutions reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Prediction:
     """What the network thinks of one document.
 
     Attributes:
-        noise: probability that each line is noise, `[lines]`; a line for every line feed and one more.
+        noise: probability that a line is noise, `[lines]`; one more than there are line feeds.
         summary: the document as the network sees it, `[context]`; mean over windows.
         edu: educational value, 0 to 5; NaN without a document head.
         format: quality of the extraction, 0 to 5; NaN without a document head.
@@ -46,11 +48,11 @@ class Prediction:
     keep: float = float("nan")
 
 
-class DocumentHead(Protocol):
-    """Judges a whole document: returns `(edu, format, keep)`."""
+class Judge(Protocol):
+    """Judges a whole document by its text, features and lines' noise: edu, format, keep."""
 
-    def __call__(
-        self, text: str, found: Features, noise: NDArray[np.float32], summary: NDArray[np.float32]
+    def predict(
+        self, text: str, found: Features, noise: ArrayLike
     ) -> tuple[float, float, float]: ...
 
 
@@ -75,33 +77,30 @@ class Tagger:
     (3,)
     """
 
-    def __init__(
-        self,
-        session: onnxruntime.InferenceSession,
-        card: Mapping[str, Any],
-        head: DocumentHead | None = None,
-    ) -> None:
-        if card["features"] != FEATURE_VERSION:
+    def __init__(self, session: onnxruntime.InferenceSession, head: Judge | None = None) -> None:
+        about = session.get_modelmeta().custom_metadata_map
+        if int(about["features"]) != FEATURE_VERSION:
             raise ValueError(
-                f"The weights need features of version {card['features']}; "
-                f"this package computes version {FEATURE_VERSION}."
+                f"the line tagger was trained on features version {about['features']}, "
+                f"this package has version {FEATURE_VERSION}: train it again"
             )
-        self.card = card
         self.head = head
         self._session = session
-        self._shift = np.uint32(32 - (int(card["vocabulary"]).bit_length() - 1))
+        self._shift = np.uint32(32 - (int(about["vocabulary"]).bit_length() - 1))
 
     @classmethod
-    def load(cls, folder: str | Path | None = None, head: DocumentHead | None = None) -> Tagger:
-        """Reads network and card from a folder, by default the packaged one."""
-        root = WEIGHTS if folder is None else Path(folder)
-        card = json.loads((root / CARD_FILE).read_text("utf-8"))
-        return cls(open_session(root / LINES_FILE), card, head)
+    def load(cls, folder: str | Path | None = None, head: Judge | None = None) -> Self:
+        """Reads the network of a folder, by default the packaged one.
 
-    @property
-    def threshold(self) -> float:
-        """Probability of noise from which a line is removed, as chosen on the dev files."""
-        return float(self.card["thresholds"]["line"])
+        The document head of the folder is read too, if it has one and no other is given.
+
+        Raises:
+            ValueError: the weights belong to another version of the features.
+        """
+        root = WEIGHTS if folder is None else Path(folder)
+        if head is None and (root / HEAD_FILE).exists():
+            head = DocumentHead.load(root)
+        return cls(open_session(root / LINES_FILE), head)
 
     def predict(self, text: str) -> Prediction:
         """Reads a document; deterministic, and the same whatever else is predicted."""
@@ -109,7 +108,7 @@ class Tagger:
         noise, summary = self._lines(found)
         if self.head is None:
             return Prediction(noise, summary)
-        edu, form, keep = self.head(text, found, noise, summary)
+        edu, form, keep = self.head.predict(text, found, noise)
         return Prediction(noise, summary, edu, form, keep)
 
     def _lines(self, found: Features) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

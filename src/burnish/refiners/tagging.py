@@ -86,7 +86,7 @@ class LineTagger:
         noise = self._predictor.predict(chunk.text).noise
         blank = np.fromiter(map(_is_blank, chunk.lines), bool, len(chunk.lines))
         gone = with_blank_lines(noise >= self._threshold, blank)
-        return Draft(_ranges(gone, chunk.first), line_scores=noise)
+        return Draft(_ranges(gone, chunk.first), line_scores=noise.tolist())
 
 
 def _is_blank(line: str) -> bool:

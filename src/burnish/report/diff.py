@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import groupby
 
 _COMPARED = 400
+_RUN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,28 +20,23 @@ class DiffLine:
     text: str
 
 
-def excerpt(
-    original: str, refined: str, *, lines: int = 8, context: int = 1, width: int = 100
-) -> list[DiffLine]:
-    """The first changes of a text: at most `lines` entries, changed lines with up to `context` kept
-    lines around them, each cut to `width` characters. Blank lines are not shown. Only the first 400
-    lines of each text are compared.
+def excerpt(original: str, refined: str, *, lines: int = 10, width: int = 100) -> list[DiffLine]:
+    """The first changes of a text: at most `lines` entries, each cut to `width` characters.
+
+    Changed lines stand between their neighbours; of a long run of lines with the same mark the
+    first and the last are shown. Blank lines are not. Only the first 400 lines of each text are
+    compared.
     """
     shown = _marked(original.split("\n")[:_COMPARED], refined.split("\n")[:_COMPARED])
     result: list[DiffLine] = []
-    gap = 0
-    for n, line in enumerate(shown):
-        near = shown[max(0, n - context) : n + context + 1]
-        if all(neighbour.mark == " " for neighbour in near):
-            gap += 1
-            continue
-        if gap and result:
-            result.append(DiffLine("…", f"{gap} lines"))
-        gap = 0
-        result.append(DiffLine(line.mark, _cut(line.text, width)))
-        if len(result) >= lines:
-            break
-    return result
+    for mark, group in groupby(shown, key=lambda line: line.mark):
+        run = list(group)
+        if len(run) > _RUN:
+            said = "kept" if mark == " " else "removed" if mark == "-" else "new"
+            gap = DiffLine("…", f"{len(run) - 2} more lines {said}")
+            run = [run[0], gap, run[-1]]
+        result += [DiffLine(line.mark, _cut(line.text, width)) for line in run]
+    return result[:lines]
 
 
 def _marked(before: Sequence[str], after: Sequence[str]) -> list[DiffLine]:

@@ -113,9 +113,7 @@ def _assignments(work: Plan, task: tuple[int, int], book: Manifest) -> Iterator[
         if left is not None and not left:
             continue
         number = -1
-        stream = jsonl.blocks(
-            file.path, file.name, file.compression, work.shard_bytes, file.stop
-        )
+        stream = jsonl.blocks(file.path, file.name, file.compression, work.shard_bytes, file.stop)
         for block in stream:
             number = block.number
             if mine(number) and missing(number):
@@ -218,9 +216,7 @@ def _note_time(book: Manifest, tally: _Tally, seconds: float, workers: int) -> N
             raise
 
 
-def _run_here(
-    factory: Factory, setup: Setup, todo: Iterator[Assignment], tally: _Tally
-) -> None:
+def _run_here(factory: Factory, setup: Setup, todo: Iterator[Assignment], tally: _Tally) -> None:
     process = None
     for assignment in todo:
         if process is None:

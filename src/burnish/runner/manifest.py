@@ -28,6 +28,7 @@ from burnish.io.output import (
     PART_FOLDERS,
     TEMPORARY,
     cannot_write,
+    sync,
     write_file,
 )
 from burnish.io.shards import Plan
@@ -65,7 +66,7 @@ def note_path(folder: Path, name: str) -> Path:
 
 
 def write_note(folder: Path, name: str, note: Mapping[str, Any], tag: str) -> None:
-    """Note that a shard is done."""
+    """Note that a shard is done. A note lost in a power cut only means that it is done again."""
     write_file(note_path(folder, name), _dump(note), tag)
 
 
@@ -125,7 +126,9 @@ class Manifest:
         return Summary.from_json(json.loads(path.read_bytes()))
 
     def write_summary(self, summary: Summary) -> None:
+        sync([self.folder / MANIFEST])
         write_file(self.folder / SUMMARY, _dump(summary.to_json()), self.tag)
+        sync([self.folder])
 
     def write_shards_of_file(self, file: int, count: int) -> None:
         if self.shards_of_file.get(file) != count:
@@ -157,10 +160,10 @@ class Manifest:
 
     def _check_parts(self) -> None:
         for kind in PART_FOLDERS:
-            for entry in os.scandir(self.folder / kind):
-                if not (_PART_NAME.fullmatch(entry.name) or entry.name.startswith(TEMPORARY)):
+            for name in os.listdir(self.folder / kind):
+                if not (_PART_NAME.fullmatch(name) or name.startswith(TEMPORARY)):
                     raise OutputError(
-                        f"{entry.path} is no part of this run; move it elsewhere, for everything "
+                        f"{self.folder / kind / name} is no part of this run; move it elsewhere, for everything "
                         f"in {kind}/ is taken for output"
                     )
 
@@ -168,6 +171,7 @@ class Manifest:
         path = self.folder / MANIFEST / SETTINGS
         if not path.exists():
             write_file(path, _dump(self._settings), self.tag)
+            sync([path.parent, self.folder])
             return
         old, new = _flat(json.loads(path.read_bytes())), _flat(self._settings)
         differences = {
@@ -187,15 +191,11 @@ class Manifest:
             )
 
     def _read_notes(self) -> None:
-        for entry in os.scandir(self.folder / MANIFEST):
-            name, suffix = os.path.splitext(entry.name)
-            if suffix != ".json" or name in self.notes or name.startswith("."):
-                continue
-            if name.startswith("file-"):
-                count = json.loads(Path(entry.path).read_bytes())["shards"]
-                self.shards_of_file[int(name[5:])] = count
-            elif entry.name != SETTINGS:
-                self.notes[name] = json.loads(Path(entry.path).read_bytes())
+        for path in sorted((self.folder / MANIFEST).glob("[!.]*.json")):
+            if path.name.startswith("file-"):
+                self.shards_of_file[int(path.stem[5:])] = json.loads(path.read_bytes())["shards"]
+            elif path.name != SETTINGS and path.stem not in self.notes:
+                self.notes[path.stem] = json.loads(path.read_bytes())
 
     def _take_lock(self) -> None:
         """Hold this task's lock, refuse to run beside another split, sweep up after the dead."""
@@ -208,11 +208,11 @@ class Manifest:
                 "or stop it"
             )
         self._remove_temporary(self.tag)
-        for entry in os.scandir(locks):
-            match = re.fullmatch(r"task-(\d+)-of-(\d+)", entry.name)
+        for path in sorted(locks.iterdir()):
+            match = re.fullmatch(r"task-(\d+)-of-(\d+)", path.name)
             if not match or (int(match[1]), int(match[2])) == self._task:
                 continue
-            other = _lock(Path(entry.path))
+            other = _lock(path)
             if other is not None:
                 self._remove_temporary(f"{match[1]}of{match[2]}")
                 os.close(other)

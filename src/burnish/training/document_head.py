@@ -18,17 +18,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from burnish.refiners.document_head import (
     BUCKET_BITS,
-    SURFACE_LIMIT,
+    SHAPE_LIMIT,
     TARGETS,
     DocumentHead,
     Doubles,
     Floats,
     HeadWeights,
+    Words,
+    keep_evidence,
     shape_features,
+    text_words,
     unit,
-    word_counts,
 )
-from burnish.refiners.features import FEATURE_VERSION, Features, features
+from burnish.refiners.features import FEATURE_VERSION, features
 
 TRAIN_FILE, DEV_FILE = "seed/train.jsonl.zst", "seed/dev.jsonl.zst"
 PAGE_FILES = (
@@ -77,7 +79,7 @@ class Labelled:
 class Read:
     """Documents as arrays: sparse words and shape features `[documents, shape]`."""
 
-    words: list[tuple[NDArray[np.int64], Floats]]
+    words: list[Words]
     shape: Floats
 
 
@@ -99,23 +101,19 @@ def train_document_head(
     data = Path(data_dir)
     torch.manual_seed(seed)
     train, dev = _labelled(data / TRAIN_FILE), _labelled(data / DEV_FILE)
-    pool = [word_counts(features(text)) for text in _unlabelled(data, seed)]
+    pool = [text_words(text) for text in _unlabelled(data, seed)]
     read = _read(train.texts, tag)
     pool += read.words
     rarity = _rarity(pool)
-    topics, topic_scale = _topic_table(pool, rarity)
-    base = _Base.fit(rarity, topics, topic_scale, read)
-    unseen = _cross_predict(base, read, train, seed)
-    keep = _logistic(unseen, train.scores[:, 2])
-    head = DocumentHead(base.solve(read, train.scores, keep))
-    path = head.save(output_dir)
+    kernel = _Kernel.of(_Space.fit(rarity, *_topic_table(pool, rarity), read.shape), read)
+    unseen = _cross_predict(kernel.matrix, train, seed)
+    evidence = np.array([keep_evidence(*row) for row in unseen])
+    keep = _logistic(evidence, train.scores[:, 2])
+    path = DocumentHead(kernel.solve(train.scores, keep)).save(output_dir)
     head = DocumentHead.load(output_dir)
-    noise = [_noise(text, tag) for text in dev.texts]
-    guesses = np.array(
-        [head.predict(features(t), n) for t, n in zip(dev.texts, noise, strict=True)]
-    )
-    threshold = _best_threshold(_sigmoid(unseen, keep), train.scores[:, 2])
-    unseen[:, 2] = _sigmoid(unseen, keep)
+    guesses = np.array([head.predict(t, features(t), _noise(t, tag)) for t in dev.texts])
+    unseen[:, 2] = 1 / (1 + np.exp(-(keep[0] * evidence + keep[1])))
+    threshold = _best_threshold(unseen[:, 2], train.scores[:, 2])
     card = {
         "file": path.name,
         "sha256": _sha256(path),
@@ -136,6 +134,7 @@ def train_document_head(
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a zstandard-compressed JSON lines file."""
     with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
         for line in io.TextIOWrapper(stream, encoding="utf-8", newline="\n"):
             yield json.loads(line)
@@ -178,12 +177,11 @@ def _noise(text: str, tag: Tag | None) -> ArrayLike:
 
 
 def _read(texts: Sequence[str], tag: Tag | None) -> Read:
-    seen: list[Features] = [features(text) for text in texts]
-    shape = [shape_features(f, _noise(t, tag)) for f, t in zip(seen, texts, strict=True)]
-    return Read([word_counts(f) for f in seen], np.array(shape))
+    shape = [shape_features(features(text), _noise(text, tag)) for text in texts]
+    return Read([text_words(text) for text in texts], np.array(shape))
 
 
-def _rarity(pool: Sequence[tuple[NDArray[np.int64], Floats]]) -> NDArray[np.float16]:
+def _rarity(pool: Sequence[Words]) -> NDArray[np.float16]:
     """Smoothed inverse document frequency: `1 + log((1 + documents) / (1 + with the word))`."""
     number = np.zeros(1 << BUCKET_BITS)
     for found, _ in pool:
@@ -191,50 +189,50 @@ def _rarity(pool: Sequence[tuple[NDArray[np.int64], Floats]]) -> NDArray[np.floa
     return (1 + np.log((1 + len(pool)) / (1 + number))).astype(np.float16)
 
 
-def _sparse(
-    words: Sequence[tuple[NDArray[np.int64], Floats]], rarity: NDArray[np.float16]
-) -> torch.Tensor:
-    """Rows of length one, `[documents, buckets]`, as a CSR matrix."""
-    ends = np.cumsum([0, *(len(found) for found, _ in words)])
+def _sparse(words: Sequence[Words], rarity: NDArray[np.float16]) -> torch.Tensor:
+    """Rows of length one, `[documents, buckets]`, as a sparse matrix."""
+    rows = np.repeat(np.arange(len(words)), [len(found) for found, _ in words])
     columns = np.concatenate([found for found, _ in words])
     values = np.concatenate([unit(counts * rarity[found]) for found, counts in words])
-    return torch.sparse_csr_tensor(
-        torch.from_numpy(ends),
-        torch.from_numpy(columns),
+    return torch.sparse_coo_tensor(
+        torch.from_numpy(np.stack((rows, columns))),
         torch.from_numpy(values),
         (len(words), 1 << BUCKET_BITS),
+        is_coalesced=True,
+        check_invariants=True,
     )
 
 
 def _topic_table(
-    pool: Sequence[tuple[NDArray[np.int64], Floats]], rarity: NDArray[np.float16]
+    pool: Sequence[Words], rarity: NDArray[np.float16]
 ) -> tuple[NDArray[np.int8], Floats]:
     """Right singular vectors 2 to TOPICS + 1 of the pool; the first is only how usual a word is.
 
-    Subspace iteration with a random start, in the space of the words.
+    Subspace iteration with a random start, in the space of the words. Returns the table
+    `[buckets, topics]` and what one step of it is worth.
     """
-    size, rank = 1 << BUCKET_BITS, TOPICS + 1
-    basis = torch.linalg.qr(torch.randn(size, rank + 16))[0]
+    rank, spare = TOPICS + 1, 16
+    basis = torch.linalg.qr(torch.randn(1 << BUCKET_BITS, rank + spare))[0]
     blocks = [_sparse(pool[at : at + 1024], rarity) for at in range(0, len(pool), 1024)]
     for _ in range(6):
         product = torch.zeros_like(basis)
         for block in blocks:
             product += block.t() @ (block @ basis)
         basis = torch.linalg.qr(product)[0]
-    gram = torch.zeros(rank + 16, rank + 16)
+    gram = torch.zeros(rank + spare, rank + spare)
     for block in blocks:
         part = block @ basis
         gram += part.T @ part
     turn = torch.linalg.eigh(gram)[1].flip(1)[:, 1:rank]
     table = (basis @ turn).numpy()
-    # words of the pool differ by orders of magnitude in length: cut the few longest
+    # a few stems tower above all others: one in 2,000 is cut so that the rest keeps its digits
     scale = np.quantile(np.abs(table), 0.9995, axis=0) / 127
     return np.clip(np.round(table / scale), -127, 127).astype(np.int8), scale.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class _Base:
-    """What is learned without labels, and the three kernels of the training documents."""
+class _Space:
+    """How documents become vectors: everything learned without their scores (see `HeadWeights`)."""
 
     rarity: NDArray[np.float16]
     topics: NDArray[np.int8]
@@ -242,65 +240,87 @@ class _Base:
     shape_mean: Floats
     shape_scale: Floats
     shape_axes: Floats
-    topic_documents: Floats
-    shape_documents: Floats
-    widths: Doubles
-    words: torch.Tensor
-    words_scale: float
-    kernel: Doubles
 
     @classmethod
     def fit(
-        cls, rarity: NDArray[np.float16], topics: NDArray[np.int8], topic_scale: Floats, read: Read
-    ) -> _Base:
-        values = [(found, unit(counts * rarity[found])) for found, counts in read.words]
-        near = np.array([unit(v @ topics[found] * topic_scale) for found, v in values])
-        mean = read.shape.mean(axis=0)
-        scale = 1 / (read.shape.std(axis=0) + np.float32(1e-3))
-        shape = np.clip((read.shape - mean) * scale, -SURFACE_LIMIT, SURFACE_LIMIT)
-        axes = _axes(shape)
-        shape = shape @ axes
-        distances = _distances(near), _distances(shape)
-        widths = np.array([-0.5 / np.median(d) for d in distances])
-        words = _sparse(read.words, rarity).to_dense().double()
-        words -= words.mean(dim=0)
-        linear = (words @ words.T).numpy()
-        words_scale = float(1 / np.diag(linear).mean())
-        kernel = linear * words_scale
-        for width, distance in zip(widths, distances, strict=True):
-            kernel = kernel + np.exp(width * distance)
-        kernel /= PARTS
-        return cls(rarity, topics, topic_scale, mean, scale, axes, near, shape, widths, words,
-                   words_scale, kernel)  # fmt: skip
+        cls,
+        rarity: NDArray[np.float16],
+        topics: NDArray[np.int8],
+        topic_scale: Floats,
+        shape: Floats,
+    ) -> _Space:
+        """Finds mean, spread and principal axes of `shape`, `[documents, features]`."""
+        mean = shape.mean(axis=0)
+        scale = 1 / (shape.std(axis=0) + np.float32(1e-3))
+        cut = np.clip((shape - mean) * scale, -SHAPE_LIMIT, SHAPE_LIMIT).astype(np.float64)
+        vectors = np.linalg.svd(cut, full_matrices=False)[2]
+        axes = np.ascontiguousarray(vectors[:SHAPE_AXES].T, dtype=np.float32)
+        return cls(rarity, topics, topic_scale, mean, scale, axes)
 
-    def solve(self, read: Read, scores: Doubles, keep: Doubles) -> HeadWeights:
-        """The head of all training documents; the words part becomes one weight for each word."""
-        mean = scores.mean(axis=0)
-        dual = _dual(self.kernel, scores - mean)
-        by_word = (self.words.T.numpy() @ dual) * (self.words_scale / PARTS)
-        centre = _sparse(read.words, self.rarity).to_dense().double().mean(dim=0).numpy()
+    def words(self, read: Read) -> Doubles:
+        """Rows of length one, `[documents, buckets]`."""
+        dense: Doubles = _sparse(read.words, self.rarity).to_dense().double().numpy()
+        return dense
+
+    def nearby(self, read: Read) -> tuple[Floats, Floats]:
+        """What documents are compared by: topics, rows of length one, and axes of the shape."""
+        table = self.topics * self.topic_scale
+        rows = [
+            unit(unit(counts * self.rarity[found]) @ table[found]) for found, counts in read.words
+        ]
+        shape = (read.shape - self.shape_mean) * self.shape_scale
+        return np.array(rows), np.clip(shape, -SHAPE_LIMIT, SHAPE_LIMIT) @ self.shape_axes
+
+
+@dataclass(frozen=True, slots=True)
+class _Kernel:
+    """The training documents and how alike they are; `matrix` is `[documents, documents]`.
+
+    Each part has a diagonal of about one: words are compared by their product, less the mean
+    document; topics and shape by a Gaussian whose exponent is -1/2 at the median distance.
+    """
+
+    space: _Space
+    words: Doubles
+    words_scale: float
+    topics: Floats
+    shape: Floats
+    widths: Doubles
+    matrix: Doubles
+
+    @classmethod
+    def of(cls, space: _Space, read: Read) -> _Kernel:
+        words = space.words(read)
+        centred = words - words.mean(axis=0)
+        linear = centred @ centred.T
+        scale = float(1 / np.diag(linear).mean())
+        topics, shape = space.nearby(read)
+        distances = np.stack((_distances(topics), _distances(shape)))
+        widths = -0.5 / np.median(distances, axis=(1, 2))
+        matrix = linear * scale + np.exp(widths[:, None, None] * distances).sum(axis=0)
+        return cls(space, words, scale, topics, shape, widths, matrix / PARTS)
+
+    def solve(self, scores: Doubles, keep: Doubles) -> HeadWeights:
+        """The head of all training documents; the words part becomes one weight for each stem."""
+        mean, centre = scores.mean(axis=0), self.words.mean(axis=0)
+        dual = _dual(self.matrix, scores - mean)
+        by_word = (self.words - centre).T @ dual * (self.words_scale / PARTS)
         return HeadWeights(
             version=np.array(FEATURE_VERSION, np.int64),
-            rarity=self.rarity,
+            rarity=self.space.rarity,
             words=by_word.astype(np.float16),
-            topics=self.topics,
-            topic_scale=self.topic_scale,
-            shape_mean=self.shape_mean,
-            shape_scale=self.shape_scale,
-            shape_axes=self.shape_axes,
-            topic_documents=self.topic_documents,
-            shape_documents=self.shape_documents,
+            topics=self.space.topics,
+            topic_scale=self.space.topic_scale,
+            shape_mean=self.space.shape_mean,
+            shape_scale=self.space.shape_scale,
+            shape_axes=self.space.shape_axes,
+            topic_documents=self.topics,
+            shape_documents=self.shape,
             widths=self.widths,
             document_weights=dual / PARTS,
             bias=mean - centre @ by_word,
             keep=keep,
         )
-
-
-def _axes(shape: Floats) -> Floats:
-    """The first principal axes, `[features, SHAPE_AXES]`."""
-    vectors = np.linalg.svd(shape.astype(np.float64), full_matrices=False)[2]
-    return np.ascontiguousarray(vectors[:SHAPE_AXES].T, dtype=np.float32)
 
 
 def _distances(rows: Floats) -> Doubles:
@@ -316,7 +336,7 @@ def _dual(kernel: Doubles, targets: Doubles) -> Doubles:
     return result
 
 
-def _cross_predict(base: _Base, read: Read, train: Labelled, seed: int) -> Doubles:
+def _cross_predict(kernel: Doubles, train: Labelled, seed: int) -> Doubles:
     """Each training document's scores by heads that saw no document of its site."""
     total = np.zeros_like(train.scores)
     for round_ in range(FOLD_ROUNDS):
@@ -324,8 +344,8 @@ def _cross_predict(base: _Base, read: Read, train: Labelled, seed: int) -> Doubl
         for number in range(FOLDS):
             inside, outside = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
             mean = train.scores[inside].mean(axis=0)
-            dual = _dual(base.kernel[np.ix_(inside, inside)], train.scores[inside] - mean)
-            total[outside] += base.kernel[np.ix_(outside, inside)] @ dual + mean
+            dual = _dual(kernel[np.ix_(inside, inside)], train.scores[inside] - mean)
+            total[outside] += kernel[np.ix_(outside, inside)] @ dual + mean
     return total / FOLD_ROUNDS
 
 
@@ -333,22 +353,15 @@ def _folds(groups: Sequence[str], seed: int) -> NDArray[np.int64]:
     return np.array([zlib.crc32(f"{seed} {group}".encode()) % FOLDS for group in groups])
 
 
-def _logistic(inputs: Doubles, labels: Doubles) -> Doubles:
-    """Weights and constant of a lightly damped logistic regression, by Newton's method."""
-    rows = np.column_stack((inputs, np.ones(len(inputs))))
-    damping = np.diag([1e-1] * inputs.shape[1] + [0.0])
-    weights = np.zeros(rows.shape[1])
-    for _ in range(50):
+def _logistic(evidence: Doubles, labels: Doubles) -> Doubles:
+    """Slope and constant of a logistic regression on one number, by Newton's method."""
+    rows: Doubles = np.column_stack((evidence, np.ones(len(evidence))))
+    weights: Doubles = np.zeros(2)
+    for _ in range(25):
         chance = 1 / (1 + np.exp(-rows @ weights))
-        slope = rows.T @ (chance - labels) + damping @ weights
-        curve = (rows * (chance * (1 - chance))[:, None]).T @ rows + damping
-        weights -= np.linalg.solve(curve, slope)
+        curve = (rows * (chance * (1 - chance))[:, None]).T @ rows
+        weights = weights - np.linalg.solve(curve + 1e-6 * np.eye(2), rows.T @ (chance - labels))
     return weights
-
-
-def _sigmoid(inputs: Doubles, keep: Doubles) -> Doubles:
-    result: Doubles = 1 / (1 + np.exp(-(inputs @ keep[:-1] + keep[-1])))
-    return result
 
 
 def _best_threshold(chance: Doubles, labels: Doubles) -> float:

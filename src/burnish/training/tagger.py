@@ -11,20 +11,30 @@ import hashlib
 import io
 import json
 import math
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import torch
 import torch.nn.functional as F
 import zstandard
 from numpy.typing import NDArray
+from scipy import sparse  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
-from burnish.refiners.features import FEATURE_VERSION, LINE_COLUMNS, SURFACE, TOKEN_COLUMNS, features
+from burnish.refiners.features import (
+    FEATURE_VERSION,
+    LINE_COLUMNS,
+    SURFACE,
+    TOKEN_COLUMNS,
+    features,
+)
+from burnish.refiners.tagger import LINES_FILE, THRESHOLD, WEIGHTS, Tagger
+from burnish.training.tagger_onnx import export
 
 GAP = 16
 """Empty rows between documents of a batch; no single convolution reaches across."""
@@ -40,7 +50,7 @@ class NetConfig:
     vocabulary: int = 1 << 16
     embedding: int = 32
     hidden: int = 96
-    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
     heads: int = 4
     context: int = 64
     scan: int = 16
@@ -53,13 +63,14 @@ class TrainConfig:
 
     net: NetConfig = field(default_factory=NetConfig)
     seed: int = 1
-    epochs: int = 8
+    epochs: int = 3
     batch_lines: int = 6000
     rate: float = 3e-3
-    embedding_rate: float = 3e-3
+    # the table starts from unlabelled text; at the network's own rate it learns pages by heart
+    embedding_rate: float = 4e-4
     weight_decay: float = 0.02
-    token_dropout: float = 0.15
-    dropout: float = 0.2
+    token_dropout: float = 0.3
+    dropout: float = 0.3
     smoothing: float = 0.02
     average: float = 0.995
     group_weights: dict[str, float] = field(
@@ -67,13 +78,13 @@ class TrainConfig:
             "full": 1.0,
             "mild": 0.6,
             "turku": 2.0,
-            "chunks": 4.0,
+            "chunks": 2.0,
             "snippets": 1.0,
             "plain": 1.0,
         }
     )
     long_document: int = 800
-    auxiliary: float = 0.3
+    auxiliary: float = 0.5
     distillation: float = 0.0
 
 
@@ -114,8 +125,19 @@ class Page:
 
 def build(pages: Iterable[Page]) -> Corpus:
     """Featurises pages."""
-    columns: dict[str, list[Any]] = {name: [] for name in (
-        "tokens", "counts", "lines", "surface", "weights", "labels", "extract", "words")}
+    columns: dict[str, list[Any]] = {
+        name: []
+        for name in (
+            "tokens",
+            "counts",
+            "lines",
+            "surface",
+            "weights",
+            "labels",
+            "extract",
+            "words",
+        )
+    }
     kinds, sizes = [], []
     for page in pages:
         found = features("\n".join(page.lines))
@@ -172,10 +194,7 @@ def batch_of(corpus: Corpus, chosen: Sequence[int], vocabulary: int) -> Batch:
     counts[place] = corpus.counts[row]
     ends = np.cumsum(counts)
     tokens = np.concatenate(
-        [
-            corpus.tokens[corpus.token_starts[r[0]] : corpus.token_starts[r[-1] + 1]]
-            for r in rows
-        ]
+        [corpus.tokens[corpus.token_starts[r[0]] : corpus.token_starts[r[-1] + 1]] for r in rows]
     )
     lines = np.zeros((at, LINE_COLUMNS), np.int64)
     lines[place] = corpus.lines[row] >> shift
@@ -218,7 +237,8 @@ class Context(nn.Module):
         d = self.dilation
         padded = F.pad(y, (0, 0, d, d))
         y = torch.cat((padded[: -2 * d], y, padded[2 * d :]), 1)
-        return h + self.drop(self.out(F.relu(self.wide(y))))
+        result: Tensor = h + self.drop(self.out(F.relu(self.wide(y))))
+        return result
 
 
 class Scan(nn.Module):
@@ -269,7 +289,6 @@ class LineNet(nn.Module):
         self.enter = nn.Linear(2 * c.embedding + SURFACE, c.hidden)
         self.drop = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Context(c.hidden, d, dropout) for d in c.dilations)
-        self.half = len(c.dilations) // 2
         self.early_norm = nn.LayerNorm(c.hidden)
         self.early = nn.Linear(c.hidden, 1)
         self.attention = nn.Linear(c.hidden, c.heads)
@@ -280,7 +299,14 @@ class LineNet(nn.Module):
         self.final = nn.Linear(c.hidden, 2)
         self.kind = nn.Linear(c.context, len(KINDS))
 
+    @property
+    def halves(self) -> tuple[list[Context], list[Context]]:
+        """The convolutions before and after the network's first opinion."""
+        blocks = [block for block in self.blocks if isinstance(block, Context)]
+        return blocks[: len(blocks) // 2], blocks[len(blocks) // 2 :]
+
     def embed(self, b: Batch) -> Tensor:
+        """What a line says by itself: `[rows, 2 * embedding + SURFACE]`."""
         size = len(b.mask)
         ids = b.tokens
         keep = torch.ones(ids.shape)
@@ -294,7 +320,10 @@ class LineNet(nn.Module):
         share = weight / total[b.token_rows]
         per_sample = (share[:, None] * keep).reshape(-1)
         pooled = F.embedding_bag(
-            ids.reshape(-1), self.table, b.offsets * TOKEN_COLUMNS, mode="sum",
+            ids.reshape(-1),
+            self.table,
+            b.offsets * TOKEN_COLUMNS,
+            mode="sum",
             per_sample_weights=per_sample,
         )
         whole = F.embedding_bag(b.lines, self.table, mode="sum", per_sample_weights=line_keep)
@@ -305,7 +334,7 @@ class LineNet(nn.Module):
         mask = b.mask
         x = self.embed(b)
         h = F.relu(self.enter(self.drop(x))) * mask
-        for block in self.blocks[: self.half]:
+        for block in self.halves[0]:
             h = block(h, mask) * mask
         y = self.early_norm(h)
         early = self.early(y).squeeze(-1)
@@ -337,16 +366,16 @@ class LineNet(nn.Module):
             ),
             1,
         )
-        scale, move = self.modulate(torch.cat((summary[b.documents], extra, self.scan(y, b)), 1)).chunk(2, 1)
+        scale, move = self.modulate(
+            torch.cat((summary[b.documents], extra, self.scan(y, b)), 1)
+        ).chunk(2, 1)
         h = (h * (1 + scale) + F.relu(move)) * mask
-        for block in self.blocks[self.half :]:
+        for block in self.halves[1]:
             h = block(h, mask) * mask
         return self.final(self.final_norm(h)), early, self.kind(summary)
 
 
-def batches(
-    corpus: Corpus, order: Sequence[int], limit: int
-) -> Iterator[list[int]]:
+def batches(corpus: Corpus, order: Iterable[int], limit: int) -> Iterator[list[int]]:
     """Cuts an order of documents into batches of about `limit` lines."""
     chosen: list[int] = []
     total = 0
@@ -373,8 +402,15 @@ def probabilities(net: LineNet, corpus: Corpus) -> NDArray[np.float32]:
     return out
 
 
-def _loss(net: LineNet, corpus: Corpus, b: Batch, chosen: Sequence[int], config: TrainConfig,
-          group: Tensor) -> Tensor:
+def _loss(
+    net: LineNet,
+    corpus: Corpus,
+    b: Batch,
+    chosen: Sequence[int],
+    config: TrainConfig,
+    group: Tensor,
+) -> Tensor:
+    """Gold labels, teachers' probabilities, what an extractor dropped, and kind of document."""
     logits, early, kinds = net(b)
     logits, early = logits[b.row_of], early[b.row_of]
     labels = torch.from_numpy(corpus.labels[b.rows].astype(np.float32))
@@ -401,9 +437,15 @@ def _loss(net: LineNet, corpus: Corpus, b: Batch, chosen: Sequence[int], config:
 
 
 def fit(
-    corpus: Corpus, config: TrainConfig, watch: Any = None, table: NDArray[np.float32] | None = None
+    corpus: Corpus,
+    config: TrainConfig,
+    watch: Callable[[int, LineNet], None] | None = None,
+    table: NDArray[np.float32] | None = None,
 ) -> LineNet:
-    """Trains one network; returns its moving average. `watch(epoch, net)` may look at each epoch."""
+    """Trains one network and returns its moving average.
+
+    `watch(epoch, net)` may look at the average after each epoch; `table` is where embeddings start.
+    """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
     net = LineNet(config.net, config.dropout, config.token_dropout)
@@ -429,12 +471,14 @@ def fit(
         net.train()
         for chosen in batches(corpus, rng.permutation(len(corpus)), config.batch_lines):
             progress = min(step / steps, 1.0)
-            factor = min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+            factor = min(1.0, (step + 1) / 50) * (
+                0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
+            )
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * factor
             weights = [
                 config.group_weights[KINDS[corpus.kinds[i]]]
-                * min(1.0, config.long_document / sizes[i])
+                * min(1.0, config.long_document / int(sizes[i]))
                 for i in chosen
             ]
             b = batch_of(corpus, chosen, config.net.vocabulary)
@@ -451,3 +495,431 @@ def fit(
         if watch is not None:
             watch(epoch, average)
     return average.eval()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Where to cut: the logit of the best threshold, by kind of document and by length of line.
+
+    A line is noise if its logit exceeds `kinds[k]` plus `long` times a smooth step in the logarithm
+    of its letters. Wrongly removed words cost most in long lines, so these need more evidence.
+    """
+
+    kinds: tuple[float, ...] = (0.0,) * len(KINDS)
+    long: float = 0.0
+    centre: float = 4.0
+    steepness: float = 2.0
+
+    def shift(self, kinds: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[Any]:
+        """The threshold of each line; `kinds` are probabilities, `[lines, KINDS]`."""
+        step = 1 / (1 + np.exp(-self.steepness * (np.log1p(weights) - self.centre)))
+        shift: NDArray[Any] = kinds @ np.array(self.kinds) + self.long * step
+        return shift
+
+
+def line_f1(labels: NDArray[Any], noise: NDArray[np.bool_]) -> float:
+    """F1 of label 1, lines pooled; -1 is left out."""
+    hit = int(np.count_nonzero((labels == 1) & noise))
+    false = int(np.count_nonzero((labels == 0) & noise))
+    missed = int(np.count_nonzero((labels == 1) & ~noise))
+    return 2 * hit / max(2 * hit + false + missed, 1)
+
+
+def kept_f1(labels: NDArray[Any], noise: NDArray[np.bool_], words: NDArray[Any]) -> float:
+    """F1 of what is kept, by words; -1 is left out."""
+    hit = int(words[(labels == 0) & ~noise].sum())
+    false = int(words[(labels == 1) & ~noise].sum())
+    missed = int(words[(labels == 0) & noise].sum())
+    return 2 * hit / max(2 * hit + false + missed, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Logits `[lines]` and kinds' probabilities `[lines, KINDS]` of a dev file."""
+
+    corpus: Corpus
+    logits: NDArray[np.float32]
+    kinds: NDArray[np.float32]
+
+    def measure(self, policy: Policy) -> dict[str, float]:
+        """F1 of noise and of kept words, and of the turku part where there is one."""
+        c = self.corpus
+        noise = self.logits > policy.shift(self.kinds, c.weights)
+        found = {"noise_f1": line_f1(c.labels, noise), "kept_f1": kept_f1(c.labels, noise, c.words)}
+        turku = np.repeat(c.kinds == KINDS.index("turku"), np.diff(c.starts))
+        if turku.any() and not turku.all():
+            found["turku_noise_f1"] = line_f1(c.labels[turku], noise[turku])
+        return found
+
+
+def judge(net: LineNet, corpus: Corpus) -> Judged:
+    """Runs a network over a corpus."""
+    net.eval()
+    logits = np.zeros(len(corpus.labels), np.float32)
+    kinds = np.zeros((len(corpus.labels), len(KINDS)), np.float32)
+    with torch.no_grad():
+        for chosen in batches(corpus, range(len(corpus)), 8000):
+            b = batch_of(corpus, chosen, net.config.vocabulary)
+            found, _, kind = net(b)
+            logits[b.rows] = found[b.row_of, 0].numpy()
+            kinds[b.rows] = torch.softmax(kind, 1)[b.documents[b.row_of]].numpy()
+    return Judged(corpus, logits, kinds)
+
+
+def dev_score(dev: Mapping[str, Judged], policy: Policy) -> float:
+    """What is maximised: noise F1 of each file and of turku, and kept-word F1 of full pages."""
+    found = {name: judged.measure(policy) for name, judged in dev.items()}
+    full = found["full"]
+    return (
+        full["noise_f1"]
+        + full["kept_f1"]
+        + 0.5 * full["turku_noise_f1"]
+        + found["mild"]["noise_f1"]
+        + 0.5 * found["chunks"]["noise_f1"]
+    )
+
+
+def choose_policy(dev: Mapping[str, Judged]) -> Policy:
+    """Coordinate search on coarse grids: an offset for each group of kinds, and `long`."""
+    best = Policy()
+    groups = (("full", "snippets"), ("mild", "plain"), ("turku",), ("chunks",))
+    offsets = np.arange(-2.0, 1.01, 0.2)
+    for _ in range(2):
+        tried = [replace(best, long=float(x)) for x in np.arange(0.0, 2.01, 0.25)]
+        best = max(tried, key=lambda policy: dev_score(dev, policy))
+        for group in groups:
+            tried = []
+            for offset in offsets:
+                kinds = [
+                    float(offset) if n in group else o
+                    for n, o in zip(KINDS, best.kinds, strict=True)
+                ]
+                tried.append(replace(best, kinds=tuple(kinds)))
+            best = max(tried, key=lambda policy: dev_score(dev, policy))
+    return best
+
+
+GOLD = {
+    "train": ("boilerplate/train", "full"),
+    "train_mild": ("boilerplate/train_mild", "mild"),
+    "train_chunks": ("seed/chunks_train", "chunks"),
+    "train_snippets": ("boilerplate/train_snippets", "snippets"),
+}
+DEV = {
+    "full": ("boilerplate/dev", "full"),
+    "mild": ("boilerplate/dev_mild", "mild"),
+    "chunks": ("seed/chunks_dev", "chunks"),
+}
+UNLABELLED = {
+    "corpus/webpages_full": "snippets",
+    "corpus/webpages_main": "mild",
+    "corpus/openwebtext_1k": "plain",
+    "corpus/web_registers_multilingual": "plain",
+    "corpus/c4_dolma_redpajama_rows": "plain",
+    "corpus/news_pt": "plain",
+}
+"""Unlabelled files and the kind of document they hold; German news is left out, as its licence
+forbids commercial use."""
+
+UNLABELLED_LINES = 3, 1500
+"""Fewest lines of an unlabelled document, and how many of a longer one are read."""
+
+WINDOW_CHARS = 2600
+"""Length of the windows of `chunks_*`."""
+
+
+def read(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The records of a compressed JSON Lines file."""
+    with (folder / f"{name}.jsonl.zst").open("rb") as file:
+        reader = zstandard.ZstdDecompressor().stream_reader(file)
+        return [json.loads(line) for line in io.TextIOWrapper(reader, "utf-8", newline="\n")]
+
+
+def _squeezed(lines: Iterable[str]) -> list[str]:
+    return [" ".join(line.split()) for line in lines]
+
+
+def _dropped(lines: Sequence[str], kept: set[str] | None) -> tuple[int, ...] | None:
+    """For each line whether an extractor dropped it, given the lines it kept."""
+    return None if kept is None else tuple(int(line not in kept) for line in _squeezed(lines))
+
+
+def gold_pages(folder: Path, name: str, kind: str) -> list[Page]:
+    """Labelled pages; full ones also learn which lines the main-content extractor dropped."""
+    kept: dict[str, set[str]] = {}
+    mild = f"{name}_mild"
+    if kind == "full" and (folder / f"{mild}.jsonl.zst").exists():
+        for record in read(folder, mild):
+            if record["variant"] == "resiliparse_main":
+                key = record["id"].removesuffix("#resiliparse_main")
+                kept[key] = set(_squeezed(line["text"] for line in record["lines"]))
+    pages = []
+    for record in read(folder, name):
+        lines = tuple(line["text"] for line in record["lines"])
+        labels = tuple(line["label"] for line in record["lines"])
+        turku = record.get("source") == "turku-linewise"
+        dropped = None if turku else _dropped(lines, kept.get(record["id"]))
+        pages.append(Page(lines, labels, "turku" if turku else kind, dropped))
+    return pages
+
+
+def dev_sites(folder: Path) -> set[str]:
+    """Sites of the dev files: unlabelled pages of theirs are not learnt from."""
+    records = [record for name, _ in DEV.values() for record in read(folder, name)]
+    return {record["domain"] for record in records if record.get("domain")}
+
+
+def unlabelled_pages(folder: Path) -> list[Page]:
+    """Unlabelled pages of other sites than the dev files'."""
+    held_out = dev_sites(folder)
+    fewest, most = UNLABELLED_LINES
+    main = {record["id"]: record["text"] for record in read(folder, "corpus/webpages_main")}
+    pages = []
+    for name, kind in UNLABELLED.items():
+        for record in read(folder, name):
+            lines = tuple(record["text"].split("\n")[:most])
+            if len(lines) < fewest or record.get("domain") in held_out:
+                continue
+            dropped = None
+            if name == "corpus/webpages_full" and record["id"] in main:
+                dropped = _dropped(lines, set(_squeezed(main[record["id"]].split("\n"))))
+            pages.append(Page(lines, (-1,) * len(lines), kind, dropped))
+    return pages
+
+
+def windows(pages: Sequence[Page], seed: int) -> list[Page]:
+    """One window of each page, `WINDOW_CHARS` long at most: like those of the chunk stage."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for page in pages:
+        sizes = np.cumsum([len(line) + 1 for line in page.lines])
+        starts = sizes - sizes[0]
+        first = int(rng.integers(len(page.lines))) if rng.random() < 0.6 else 0
+        last = int(np.searchsorted(sizes, starts[first] + WINDOW_CHARS))
+        lines = page.lines[first:last]
+        if len(lines) >= UNLABELLED_LINES[0]:
+            found.append(Page(lines, (-1,) * len(lines), "chunks"))
+    return found
+
+
+def join(corpora: Sequence[Corpus]) -> Corpus:
+    """Several corpora as one."""
+    columns: dict[str, Any] = {}
+    for name in (f.name for f in fields(Corpus)):
+        parts = [getattr(corpus, name) for corpus in corpora]
+        if name in ("starts", "token_starts"):
+            sizes = np.concatenate([np.diff(part) for part in parts])
+            columns[name] = np.concatenate(([0], np.cumsum(sizes)))
+        else:
+            columns[name] = np.concatenate(parts)
+    return Corpus(**columns)
+
+
+CONTEXT_BUCKETS = 1 << 13
+CONTEXT_REACH = 4
+
+
+def _cooccurrence(corpus: Corpus, vocabulary: int) -> Any:
+    """How often each table row stands within `CONTEXT_REACH` tokens of each hashed word."""
+    context = (corpus.tokens[:, 0] >> (32 - int(math.log2(CONTEXT_BUCKETS)))).astype(np.int32)
+    documents = np.repeat(np.arange(len(corpus)), np.diff(corpus.token_starts[corpus.starts]))
+    total = sparse.csr_matrix((vocabulary, CONTEXT_BUCKETS), dtype=np.float32)
+    for column in range(TOKEN_COLUMNS):
+        rows = (corpus.tokens[:, column] >> (32 - int(math.log2(vocabulary)))).astype(np.int32)
+        for reach in range(1, CONTEXT_REACH + 1):
+            same = documents[reach:] == documents[:-reach]
+            sides = ((rows[reach:], context[:-reach]), (rows[:-reach], context[reach:]))
+            for row, word in sides:
+                ones = np.ones(int(same.sum()), np.float32)
+                pairs = sparse.coo_matrix((ones, (row[same], word[same])), total.shape)
+                total = total + pairs.tocsr()
+    return total
+
+
+def word_table(corpora: Sequence[Corpus], config: NetConfig, seed: int) -> NDArray[np.float32]:
+    """Embeddings `[vocabulary, embedding]` from text without labels.
+
+    Positive pointwise mutual information of table rows and nearby words, damped for rare pairs and
+    with contexts smoothed by the power 0.75, then a randomised singular value decomposition.
+    """
+    counts = sum(_cooccurrence(corpus, config.vocabulary) for corpus in corpora).tocoo()
+    rows = np.bincount(counts.row, counts.data, config.vocabulary)
+    contexts = np.bincount(counts.col, counts.data, CONTEXT_BUCKETS) ** 0.75
+    contexts /= contexts.sum()
+    information = np.log(counts.data / (rows[counts.row] * contexts[counts.col]))
+    information *= counts.data / (counts.data + 2)
+    used = (information > 0) & (counts.data >= 2)
+    values = information[used].astype(np.float32)
+    matrix = sparse.csr_matrix((values, (counts.row[used], counts.col[used])), counts.shape)
+    rng = np.random.default_rng(seed)
+    basis = rng.standard_normal((CONTEXT_BUCKETS, config.embedding + 16)).astype(np.float32)
+    for _ in range(4):
+        left, _ = np.linalg.qr(matrix @ basis)
+        basis, _ = np.linalg.qr(matrix.T @ left)
+    left, singular, _ = np.linalg.svd(matrix @ basis, full_matrices=False)
+    table = left[:, : config.embedding] * np.sqrt(singular[: config.embedding])
+    scaled: NDArray[np.float32] = (table * (0.05 / table.std())).astype(np.float32)
+    return scaled
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeConfig:
+    """The whole recipe: seeds of the teachers, and how the student differs from them."""
+
+    teacher: TrainConfig = field(default_factory=TrainConfig)
+    teacher_seeds: tuple[int, ...] = (1, 2, 3)
+    student_seed: int = 11
+    student_epochs: int = 4
+    student_distillation: float = 0.5
+    student_embedding_rate: float = 6e-4
+
+    @property
+    def student(self) -> TrainConfig:
+        return replace(
+            self.teacher,
+            seed=self.student_seed,
+            epochs=self.student_epochs,
+            distillation=self.student_distillation,
+            embedding_rate=self.student_embedding_rate,
+        )
+
+
+def train(
+    data: Path,
+    out: Path = WEIGHTS,
+    config: RecipeConfig | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Remakes the packaged line tagger: `lines.onnx` and `lines.json` in the folder `out`.
+
+    Args:
+        data: the folder that holds `boilerplate`, `seed` and `corpus`.
+        out: where to write; the packaged weights by default.
+        config: the recipe.
+        say: told how it goes, a line at a time.
+
+    Returns:
+        What `lines.json` holds: settings, files with their SHA-256, dev metrics.
+    """
+    recipe = config or RecipeConfig()
+    gold = {name: build(gold_pages(data, *place)) for name, place in GOLD.items()}
+    pages = unlabelled_pages(data)
+    unlabelled = build(pages)
+    dev = {name: build(gold_pages(data, *place)) for name, place in DEV.items()}
+    say(f"{sum(map(len, gold.values()))} labelled and {len(unlabelled)} unlabelled documents")
+    text = (unlabelled, gold["train"], gold["train_snippets"])
+    table = word_table(text, recipe.teacher.net, recipe.student_seed)
+
+    corpus = join([*gold.values(), unlabelled])
+    teachers, spread = [], []
+    for seed in recipe.teacher_seeds:
+        net = fit(corpus, replace(recipe.teacher, seed=seed), table=table)
+        judged = {name: judge(net, part) for name, part in dev.items()}
+        spread.append(report(judged, choose_policy(judged)))
+        say(f"teacher {seed}: {json.dumps(spread[-1])}")
+        teachers.append(net)
+
+    corpus = join([corpus, build(windows(pages, recipe.student_seed))])
+    views = [probabilities(net, corpus) for net in teachers]
+    corpus.soft = np.mean(views, axis=0, dtype=np.float32)
+    best = Best(dev, say)
+    fit(corpus, recipe.student, best.watch, table)
+    policy = choose_policy(best.judged)
+    out.mkdir(parents=True, exist_ok=True)
+    export(best.net, out / LINES_FILE, policy)
+    card = describe(data, recipe, policy)
+    card["metrics"] = {
+        "dev": evaluate(data, Tagger.load(out)),
+        "teachers_dev": spread,
+        "chosen_epoch": best.epoch,
+    }
+    write_json(out / CARD_FILE, card)
+    say(json.dumps(card["metrics"]["dev"]))
+    return card
+
+
+class Best:
+    """Keeps the epoch that does best on dev, each with its own best policy."""
+
+    def __init__(self, dev: Mapping[str, Corpus], say: Callable[[str], None]) -> None:
+        self.dev = dev
+        self.say = say
+        self.score = -math.inf
+        self.epoch = -1
+        self.net: LineNet
+        self.judged: dict[str, Judged]
+
+    def watch(self, epoch: int, net: LineNet) -> None:
+        judged = {name: judge(net, part) for name, part in self.dev.items()}
+        policy = choose_policy(judged)
+        score = dev_score(judged, policy)
+        self.say(f"student, epoch {epoch}: {json.dumps(report(judged, policy))}")
+        if score > self.score:
+            self.score, self.epoch, self.judged = score, epoch, judged
+            self.net = LineNet(net.config)
+            self.net.load_state_dict(net.state_dict())
+            self.net.eval()
+
+
+def report(dev: Mapping[str, Judged], policy: Policy) -> dict[str, float]:
+    """All measures by name, rounded."""
+    return {
+        f"{name}_{measure}": round(value, 4)
+        for name, judged in dev.items()
+        for measure, value in judged.measure(policy).items()
+    }
+
+
+def evaluate(data: Path, tagger: Tagger) -> dict[str, float]:
+    """Measures an exported tagger on the dev files, document by document."""
+    found: dict[str, float] = {}
+    for name, (file, kind) in DEV.items():
+        pages = gold_pages(data, file, kind)
+        labels = np.concatenate([np.array(page.labels) for page in pages])
+        words = np.array([len(line.split()) for page in pages for line in page.lines])
+        score = np.concatenate([tagger.predict("\n".join(page.lines)).noise for page in pages])
+        noise = score >= THRESHOLD
+        found[f"{name}_noise_f1"] = round(line_f1(labels, noise), 4)
+        found[f"{name}_kept_f1"] = round(kept_f1(labels, noise, words), 4)
+        turku = np.concatenate([np.full(len(p.lines), p.kind == "turku") for p in pages])
+        if turku.any():
+            found["turku_noise_f1"] = round(line_f1(labels[turku], noise[turku]), 4)
+    return found
+
+
+CARD_FILE = "lines.json"
+
+
+def describe(data: Path, recipe: RecipeConfig, policy: Policy) -> dict[str, Any]:
+    """What the tagger was made from and how."""
+    files = [name for name, _ in (*GOLD.values(), *DEV.values())] + list(UNLABELLED)
+    sources: dict[str, set[str]] = {}
+    digests = {}
+    for name in files:
+        path = data / f"{name}.jsonl.zst"
+        digests[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        for record in read(data, name):
+            sources.setdefault(record["source"], set()).add(str(record.get("license")))
+    return {
+        "what": "line tagger: probability that a line is noise; 0.5 is the best cut on dev",
+        "features": FEATURE_VERSION,
+        "thresholds": {"noise": THRESHOLD},
+        "policy": asdict(policy),
+        "recipe": asdict(recipe),
+        "data": digests,
+        "sources": {name: sorted(licences) for name, licences in sorted(sources.items())},
+        "licence_notes": (
+            "Weights: Apache-2.0. Labels and texts come from the sources named; texts stay their "
+            "publishers'. German news (non-commercial) was not used. Some sources state no licence."
+        ),
+        "versions": {
+            "numpy": np.__version__,
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+    }
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

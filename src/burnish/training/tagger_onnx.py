@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from burnish.refiners.features import LINE_COLUMNS, SURFACE, TOKEN_COLUMNS
+from burnish.refiners.features import FEATURE_VERSION, LINE_COLUMNS, SURFACE, TOKEN_COLUMNS
 
 if TYPE_CHECKING:
-    from burnish.training.tagger import Context, LineNet, Scan
+    from burnish.training.tagger import Context, LineNet, Policy, Scan
 
 OPSET = 18
 
@@ -69,9 +69,16 @@ def quantise(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lookup(g: Graph, table: str, ids: str, columns: int) -> str:
-    """Sum of the table's rows named by each row of `ids`, still in units of the scale."""
-    rows = g.node("Cast", g.node("Gather", table, ids, axis=0), to=TensorProto.FLOAT)
-    return g.node("ReduceSum", rows, g.axes(1), keepdims=0)
+    """Sum of the table's rows named by each row of `ids`, still in units of the scale.
+
+    Column by column: adding whole matrices is faster than one reduction over a middle axis.
+    """
+    total = ""
+    for column in g.split(ids, 1, [1] * columns):
+        rows = g.node("Gather", table, g.node("Squeeze", column, g.axes(1)), axis=0)
+        rows = g.node("Cast", rows, to=TensorProto.FLOAT)
+        total = g.node("Add", total, rows) if total else rows
+    return total
 
 
 def _embed(g: Graph, net: LineNet) -> str:
@@ -159,7 +166,18 @@ def _scan(g: Graph, scan: Scan, y: str) -> str:
     return g.node("Concat", *sides, axis=1)
 
 
-def export(net: LineNet, path: Path) -> None:
+def _shift(g: Graph, net: LineNet, policy: Policy, summary: str) -> str:
+    """What the logits are lowered by, so that one half is the best cut: `[lines, 1]`."""
+    kinds = g.node("Softmax", g.linear(summary, net.kind), axis=1)
+    by_kind = g.node("MatMul", kinds, g.constant(np.array(policy.kinds)[:, None]))
+    amount = g.node("Log", g.node("Add", "weights", g.constant(np.float32(1))))
+    steep = g.node("Sub", amount, g.constant(np.float32(policy.centre)))
+    step = g.node("Sigmoid", g.node("Mul", steep, g.constant(np.float32(policy.steepness))))
+    by_length = g.node("Mul", step, g.constant(np.float32(policy.long)))
+    return g.node("Add", g.node("Unsqueeze", by_length, g.axes(1)), by_kind)
+
+
+def export(net: LineNet, path: Path, policy: Policy) -> None:
     """Writes the graph.
 
     Inputs, for a document of `lines` lines and `tokens` tokens: `tokens` int32
@@ -171,7 +189,7 @@ def export(net: LineNet, path: Path) -> None:
     g = Graph()
     hidden, context = net.config.hidden, net.config.context
     h = g.node("Relu", g.linear(_embed(g, net), net.enter))
-    for block in net.blocks[: net.half]:
+    for block in net.halves[0]:
         h = _context(g, h, block)
     y = g.norm(h, net.early_norm)
     opinion = _opinion(g, g.linear(y, net.early))
@@ -185,10 +203,11 @@ def export(net: LineNet, path: Path) -> None:
     scale, move = g.split(both, 1, [hidden, hidden])
     scaled = g.node("Mul", h, g.node("Add", scale, g.constant(np.float32(1))))
     h = g.node("Add", scaled, g.node("Relu", move))
-    for block in net.blocks[net.half :]:
+    for block in net.halves[1]:
         h = _context(g, h, block)
     logits = g.linear(g.norm(h, net.final_norm), net.final)
     noise, _ = g.split(logits, 1, [1, 1])
+    noise = g.node("Sub", noise, _shift(g, net, policy, summary))
     g.node("Sigmoid", g.node("Squeeze", noise, g.axes(1)), name="noise")
     info = helper.make_tensor_value_info
     graph = helper.make_graph(
@@ -208,5 +227,7 @@ def export(net: LineNet, path: Path) -> None:
         g.constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    about = {"features": str(FEATURE_VERSION), "vocabulary": str(net.config.vocabulary)}
+    helper.set_model_props(model, about)
     onnx.checker.check_model(model)
     onnx.save(model, path)

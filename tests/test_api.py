@@ -1,0 +1,109 @@
+"""The public Python interface, pinned."""
+
+from __future__ import annotations
+
+import pytest
+
+import burnish
+from burnish.errors import InputError, RefinerError, UsageError
+
+PUBLIC = [
+    "BurnishError", "Document", "Edit", "Issue", "Limits", "Outcome", "Parsed", "Record", "Status",
+    "__version__", "execute", "parse", "refine",
+]  # fmt: skip
+
+PAGE = """Home
+News
+About us
+Contact
+Why the sea is salt
+Rivers dissolve small amounts of minerals from the rocks that they run over, and carry them away.
+The water leaves the sea again as vapour, but the minerals stay, so the sea grows saltier.
+Copyright 2024 Example Media. All rights reserved.
+Privacy policy
+Terms of use"""
+
+
+def test_public_names() -> None:
+    assert sorted(burnish.__all__) == sorted(PUBLIC)
+    assert all(getattr(burnish, name) is not None for name in PUBLIC)
+    assert dir(burnish) == burnish.__all__
+    with pytest.raises(AttributeError):
+        _ = burnish.nothing
+
+
+def test_execute() -> None:
+    outcome = burnish.execute("Home\nA sentence.", "remove_lines(0, 0)", dialect="prox-chunk")
+    assert outcome.status == "edited"
+    assert outcome.text == "A sentence."
+    assert outcome.original == "Home\nA sentence."
+    assert [edit.old for edit in outcome.edits] == ["Home\n"]
+    assert outcome.issues == ()
+
+
+def test_execute_drops() -> None:
+    outcome = burnish.execute("A text.", "drop_doc()", "prox-document")
+    assert (outcome.status, outcome.text) == ("dropped", "")
+
+
+def test_execute_fails_and_refuses() -> None:
+    assert burnish.execute("A text.", "no program").status == "failed"
+    refused = burnish.execute("A text.", "remove_lines(0, 0)")
+    assert (refused.status, refused.text) == ("refused", "A text.")
+
+
+def test_parse() -> None:
+    parsed = burnish.parse("remove_lines(start=0, end=0)", "Home\nText", "prox-chunk")
+    assert parsed.program is not None and len(parsed.program) == 1
+    assert burnish.parse("01", "Home\nText", "line-labels").program
+    assert burnish.parse("", "Home\nText", "prox-document").program is None
+
+
+def test_unknown_names_are_usage_errors() -> None:
+    with pytest.raises(UsageError, match="prox-chunk"):
+        burnish.parse("", "", "klingon")
+    with pytest.raises(UsageError, match="document"):
+        burnish.refine([], stages=("sentence",))
+    with pytest.raises(UsageError):
+        burnish.refine([], stages=())
+    with pytest.raises(RefinerError, match="default"):
+        burnish.refine([], refiner="nobody")
+
+
+def test_refine_with_the_packaged_refiner() -> None:
+    rows = [{"id": 7, "text": PAGE, "url": "https://example.org/"}, {"text": ""}]
+    first, second = burnish.refine(rows, stages=("chunk",))
+    assert first.status == "edited"
+    assert first.id == "7" and second.id == "1"
+    assert {0, 1, 2, 3, 7, 8, 9} <= first.removed_lines
+    assert not {5, 6} & first.removed_lines
+    assert first.document.columns["url"] == "https://example.org/"
+    assert second.text == ""
+
+
+def test_refine_scores_documents() -> None:
+    (record,) = burnish.refine([burnish.Document("a", PAGE)], stages=("document",))
+    assert set(record.scores) == {"edu", "format", "keep"}
+    assert 0 <= record.scores["keep"] <= 1
+
+
+def test_the_threshold_is_the_users() -> None:
+    (dropped,) = burnish.refine([{"text": PAGE}], stages=("document",), keep_threshold=1.0)
+    (kept,) = burnish.refine([{"text": PAGE}], stages=("document",), keep_threshold=0.0)
+    assert (dropped.status, kept.status) == ("dropped", "kept")
+    with pytest.raises(UsageError):
+        burnish.refine([], keep_threshold=7)
+
+
+def test_the_same_program_in_any_company() -> None:
+    pages = [{"text": PAGE}, {"text": PAGE * 30}, {"text": "A line."}, {"text": PAGE.upper()}]
+    alone = [next(burnish.refine([page])) for page in pages]
+    together = list(burnish.refine(list(reversed(pages))))[::-1]
+    assert [r.program for r in alone] == [r.program for r in together]
+    assert [r.scores for r in alone] == [r.scores for r in together]
+
+
+def test_refine_reads_lazily_and_names_the_bad_document() -> None:
+    with pytest.raises(InputError, match="document 1"):
+        list(burnish.refine([{"text": "fine"}, {"body": "no text"}], refiner="c4-lines",
+                            stages=("chunk",)))  # fmt: skip

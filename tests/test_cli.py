@@ -1,0 +1,153 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from burnish.io.output import read_run
+
+EXAMPLES = Path(__file__).parent.parent / "examples" / "pages.jsonl"
+RULES = ("--refiner", "c4-lines", "--stages", "chunk", "--workers", "1")
+
+
+def burnish(*arguments: object, text: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "burnish", *map(str, arguments)]
+    return subprocess.run(command, input=text, capture_output=True, check=False)
+
+
+def read_jsonl(path: Path) -> list[dict[str, object]]:
+    data = path.read_bytes()
+    if path.suffix == ".zst":
+        data = zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    return [json.loads(line) for line in data.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("refine",), ("apply",), ("restore",), ("evaluate",), ("train",)]
+)
+def test_help(arguments: Sequence[str]) -> None:
+    result = burnish(*arguments, "--help")
+    assert result.returncode == 0
+    assert b"burnish " in result.stdout  # an example
+
+
+def test_refine_then_restore(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = burnish("refine", EXAMPLES, "--output", out, *RULES)
+    assert result.returncode == 0, result.stderr
+    assert b"edited" in result.stdout
+    again = burnish("refine", EXAMPLES, "--output", out, *RULES)
+    assert again.returncode == 0
+    assert b"Nothing to do" in again.stderr
+    restored = tmp_path / "restored.jsonl"
+    assert burnish("restore", out, "--output", restored).returncode == 0
+    assert read_jsonl(restored) == read_jsonl(EXAMPLES)
+
+
+def test_restore_one_document(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    burnish("refine", EXAMPLES, "--output", out, *RULES)
+    row = read_jsonl(EXAMPLES)[0]
+    result = burnish("restore", out, "--id", row["id"])
+    assert result.stdout.decode() == row["text"]
+    missing = burnish("restore", out, "--id", "nobody")
+    assert missing.returncode == 1
+    assert b"nobody" in missing.stderr
+
+
+def test_restore_notices_a_changed_document(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    burnish("refine", EXAMPLES, "--output", out, *RULES)
+    (part,) = (out / "documents").iterdir()
+    rows = read_jsonl(part)
+    rows[0]["text"] = "something else"
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    part.write_bytes(zstandard.compress(lines.encode()))
+    result = burnish("restore", out, "--output", tmp_path / "r.jsonl")
+    assert result.returncode == 1
+    assert str(rows[0]["id"]).encode() in result.stderr
+    assert not (tmp_path / "r.jsonl").exists()
+
+
+def test_parquet_output_restores_too(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = burnish("refine", EXAMPLES, "--output", out, *RULES, "--format", "parquet")
+    assert result.returncode == 0, result.stderr
+    assert len(list(read_run(out))) == len(read_jsonl(EXAMPLES))
+    restored = tmp_path / "restored.jsonl"
+    assert burnish("restore", out, "--output", restored).returncode == 0
+    assert [r["text"] for r in read_jsonl(restored)] == [r["text"] for r in read_jsonl(EXAMPLES)]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (("--refiner", "nobody"), 1, b"no refiner 'nobody'"),
+        (("--refiner", "c4-lines", "--stages", "sentence"), 2, b"unknown stage"),
+        (("--refiner", "c4-lines", "--stages", "document"), 2, b"no stage 'document'"),
+        (("--keep-threshold", "2"), 2, b"keep-threshold"),
+        (("--task", "3/3"), 2, b"I/N"),
+        (("--format", "csv"), 2, b"jsonl.zst"),
+        (("--workers", "0"), 2, b"workers"),
+    ],
+)
+def test_wrong_options(tmp_path: Path, options: tuple[str, ...], code: int, message: bytes) -> None:
+    result = burnish("refine", EXAMPLES, "--output", tmp_path / "out", *options)
+    assert result.returncode == code
+    assert message in result.stderr
+    assert b"Traceback" not in result.stderr
+
+
+def test_missing_input(tmp_path: Path) -> None:
+    result = burnish("refine", tmp_path / "none.jsonl", "--output", tmp_path / "out", *RULES)
+    assert result.returncode == 1
+    assert b"none.jsonl" in result.stderr
+
+
+def test_other_settings_are_refused_with_the_difference(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    burnish("refine", EXAMPLES, "--output", out, *RULES)
+    result = burnish("refine", EXAMPLES, "--output", out, *RULES, "--limit", "2")
+    assert result.returncode == 1
+    assert b"limit: None -> 2" in result.stderr
+
+
+def test_apply(tmp_path: Path) -> None:
+    page, program = tmp_path / "page.txt", tmp_path / "program.txt"
+    page.write_bytes(b"Home\r\nA sentence\x0cof one line.\r\nFooter")
+    program.write_text("- remove_lines(0, 0)\nremove_lines(2")
+    result = burnish("apply", "--program", program, page)
+    assert result.returncode == 0
+    assert result.stdout == b"A sentence\x0cof one line.\r\nFooter"
+    assert b"line 2: remove_lines is cut off" in result.stderr
+
+
+def test_apply_reads_standard_input(tmp_path: Path) -> None:
+    program = tmp_path / "program.txt"
+    program.write_text("10")
+    result = burnish(
+        "apply", "--dialect", "line-labels", "--program", program, text=b"Menu\nText \xff here"
+    )
+    assert (result.returncode, result.stdout) == (0, b"Text \xff here")
+
+
+@pytest.mark.parametrize("program", ["remove_lines(0, 1)", "I would keep it."])
+def test_apply_says_when_nothing_was_executed(tmp_path: Path, program: str) -> None:
+    page, file = tmp_path / "page.txt", tmp_path / "program.txt"
+    page.write_text("Menu\nText")
+    file.write_text(program)
+    result = burnish("apply", "--program", file, page)
+    assert (result.returncode, result.stdout) == (1, b"Menu\nText")
+
+
+def test_apply_wrong_usage(tmp_path: Path) -> None:
+    assert burnish("apply", "--program", tmp_path / "none.txt").returncode == 2
+    assert burnish("apply", "--program", "-").returncode == 2
+    assert burnish("apply", "--dialect", "klingon", "--program", "-").returncode == 2

@@ -1,0 +1,145 @@
+"""Stages and pipelines, driven by the scripted refiner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from burnish.program.limits import Limits
+from burnish.program.lines import Chunk
+from burnish.refiners.base import Draft
+from burnish.refiners.scripted import Scripted
+from burnish.schema import Document, Record, Status
+from burnish.spec import StageSpec
+from burnish.stages import Pipeline, Stage
+
+CHUNK = StageSpec(name="chunk", dialect="prox-chunk")
+TEXT = "Home\nA first sentence stands here.\nA second one follows it.\nShare this\nFooter"
+
+
+def refine(text: str, *stages: Stage) -> Record:
+    (record,) = Pipeline(stages).run([Document("d", text, {"text": text})])
+    return record
+
+
+def scripted(program: str, spec: StageSpec = CHUNK) -> Stage:
+    return Stage(spec, Scripted(lambda chunk: program, spec.dialect))
+
+
+def test_an_edited_document_carries_its_program_and_its_removed_lines() -> None:
+    record = refine(TEXT, scripted("remove_lines(0, 0)\nremove_lines(3, 4)"))
+    assert record.status is Status.EDITED
+    assert record.text == "A first sentence stands here.\nA second one follows it."
+    assert record.removed_lines == {0, 3, 4}
+    assert record.program == [["remove_lines", 0, 0], ["remove_lines", 3, 4]]
+    assert not record.issues
+
+
+def test_a_failed_program_is_not_a_decision_to_keep() -> None:
+    record = refine(TEXT, scripted("The menu should be removed."))
+    assert record.status is Status.FAILED
+    assert record.text == TEXT
+    assert record.program is None
+    assert record.issues
+
+
+def test_a_window_that_fails_takes_nothing_from_the_others() -> None:
+    spec = StageSpec(name="chunk", dialect="prox-chunk", window=40)
+
+    def answer(chunk: Chunk) -> str:
+        return "nonsense" if chunk.first == 0 else f"remove_lines({chunk.last}, {chunk.last})"
+
+    record = refine(TEXT, Stage(spec, Scripted(answer)))
+    assert record.status is Status.EDITED
+    assert record.removed_lines
+    assert 0 not in record.removed_lines
+    assert {issue.code for issue in record.issues} == {"empty"}
+
+
+def test_a_replacement_stays_in_the_window_it_was_proposed_for() -> None:
+    text = "one cat here\ntwo cat here"
+    spec = StageSpec(name="chunk", dialect="prox-chunk", window=13)
+
+    def answer(chunk: Chunk) -> str:
+        return 'normalize("cat ", "")' if chunk.first == 0 else "keep_chunk()"
+
+    assert refine(text, Stage(spec, Scripted(answer))).text == "one here\ntwo cat here"
+
+
+def test_a_line_longer_than_the_window_is_passed_over_and_noted() -> None:
+    text = f"short\n{'long ' * 30}\nshort too"
+    spec = StageSpec(name="chunk", dialect="prox-chunk", window=40)
+    record = refine(text, Stage(spec, Scripted(lambda chunk: "keep_chunk()")))
+    assert record.status is Status.KEPT
+    assert [issue.code for issue in record.issues] == ["long-line"]
+
+
+def test_a_refiner_that_raises_fails_that_document_and_no_other() -> None:
+    def answer(chunk: Chunk) -> str:
+        if "bad" in chunk.text:
+            raise RuntimeError("out of memory")
+        return "remove_lines(0, 0)"
+
+    documents = [Document(str(n), f"menu\n{word} text is here") for n, word in enumerate("xby")]
+    documents[1] = Document("1", "menu\nbad text is here")
+    records = list(Pipeline([Stage(CHUNK, Scripted(answer))]).run(documents))
+    assert [record.status for record in records] == [Status.EDITED, Status.FAILED, Status.EDITED]
+    assert "out of memory" in records[1].issues[0].message
+
+
+def test_dropped_documents_are_not_shown_to_the_next_stage() -> None:
+    shown: list[str] = []
+
+    def answer(chunk: Chunk) -> str:
+        shown.append(chunk.text)
+        return "keep_chunk()"
+
+    document = StageSpec(name="document", dialect="prox-document")
+    judge = Scripted(
+        lambda chunk: "drop_doc()" if "spam" in chunk.text else "keep_doc()", "prox-document"
+    )
+    first = Stage(document, judge)
+    pipeline = Pipeline([first, Stage(CHUNK, Scripted(answer))])
+    records = list(pipeline.run([Document("a", "spam"), Document("b", "a text")]))
+    assert [record.status for record in records] == [Status.DROPPED, Status.KEPT]
+    assert shown == ["a text"]
+    assert records[0].text == ""
+    assert records[0].removed_lines == {0}
+
+
+class _Scored:
+    name = "scored"
+
+    def measure(self, text: str) -> int:
+        return len(text)
+
+    def write(self, chunks: Sequence[Chunk]) -> list[Draft]:
+        return [Draft((), scores={"keep": 0.4}) for _ in chunks]
+
+
+@pytest.mark.parametrize(("threshold", "status"), [(0.3, Status.KEPT), (0.5, Status.DROPPED)])
+def test_a_threshold_decides_by_the_stored_score(threshold: float, status: Status) -> None:
+    spec = StageSpec(name="document", dialect="prox-document", keep_threshold=threshold)
+    record = refine(TEXT, Stage(spec, _Scored()))
+    assert record.status is status
+    assert record.scores == {"keep": 0.4}
+
+
+def test_a_second_editing_stage_numbers_lines_of_the_input() -> None:
+    first, second = scripted("remove_lines(0, 0)"), scripted("remove_lines(2, 3)")
+    record = refine(TEXT, first, second)
+    assert record.removed_lines == {0, 3, 4}
+
+
+def test_limits_of_the_stage_apply() -> None:
+    drop = StageSpec(name="chunk", dialect="prox-chunk", limits=Limits(on_removal="drop"))
+    assert refine(TEXT, scripted("remove_lines(0, 4)")).status is Status.REFUSED
+    assert refine(TEXT, scripted("remove_lines(0, 4)")).text == TEXT
+    assert refine(TEXT, scripted("remove_lines(0, 4)", drop)).status is Status.DROPPED
+
+
+@pytest.mark.parametrize("text", ["", "\n", " \n\t\n"])
+def test_blank_documents_go_through(text: str) -> None:
+    record = refine(text, scripted("keep_chunk()"))
+    assert (record.status, record.text) == (Status.KEPT, text)
