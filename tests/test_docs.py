@@ -26,7 +26,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "RE
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
-COMMAND = re.compile(r"(?:^|`)burnish ([a-z]+)([^`\n#]*)", re.MULTILINE)
+INLINE = re.compile(r"(?<!`)`([^`\n]+)`")
+COMMAND = re.compile(r"^burnish ([a-z]+)([^\n#]*)", re.MULTILINE)
 # Installing was done before, and the tests are what is running.
 DONE_ALREADY = {"pip install -e .", "pip install -e '.[dev]'", "python -m pytest"}
 
@@ -56,7 +57,9 @@ def test_the_commands_and_snippets_run(page: Path, tmp_path: Path) -> None:
 
 @by_name
 def test_the_commands_and_options_exist(page: Path) -> None:
-    for verb, rest in COMMAND.findall(page.read_text("utf-8")):
+    text = page.read_text("utf-8")
+    code = "\n".join([block for _, block in BLOCK.findall(text)] + INLINE.findall(text))
+    for verb, rest in COMMAND.findall(code):
         command = cli.get_command(click.Context(cli), verb)
         assert command is not None, f"{page.name}: burnish {verb}"
         known = {"--help"} | set(options_of(command))

@@ -127,9 +127,13 @@ def test_weights_of_other_features_are_refused(
         DocumentHead.load(tmp_path)
 
 
+def stems(text: str) -> set[int]:
+    return set(text_words(text, np.zeros(text.count("\n") + 1))[0].tolist())
+
+
 def test_words_are_counted_by_stem_whatever_their_case() -> None:
-    once, counts = text_words("Multiply")
-    thrice, more = text_words("multiply MULTIPLE multiplication")
+    once, counts = text_words("Multiply", [0.0])
+    thrice, more = text_words("multiply MULTIPLE multiplication", [0.0])
     assert once.tolist() == thrice.tolist()
     assert counts.tolist() == pytest.approx([np.log(2)])
     assert more.tolist() == pytest.approx([np.log(4)])
@@ -137,10 +141,22 @@ def test_words_are_counted_by_stem_whatever_their_case() -> None:
 
 def test_words_come_from_both_ends_of_a_long_text() -> None:
     filler = "a " * HEAD_CHARS
-    ends = text_words(f"first {filler} last")[0]
-    assert set(text_words("first")[0]) <= set(ends)
-    assert set(text_words("last")[0]) <= set(ends)
-    assert not set(text_words("middle")[0]) & set(text_words(f"{filler} middle {filler}")[0])
+    assert stems("first") | stems("last") <= stems(f"first {filler} last")
+    assert not stems("middle") & stems(f"{filler} middle {filler}")
+
+
+def test_words_of_noisy_lines_do_not_count() -> None:
+    found = text_words("menu\ncontent\nfooter", [0.9, 0.1, 0.9])[0]
+    assert set(found.tolist()) == stems("content")
+    assert not len(text_words("menu\nfooter", [0.9, 0.9])[0])
+
+
+def test_noise_stays_with_its_line_in_a_long_text() -> None:
+    text = "menu\ncontent\n" + "a\n" * HEAD_CHARS + "lesson\nfooter"
+    noise = np.zeros(text.count("\n") + 1)
+    noise[[0, -1]] = 0.9
+    found = set(text_words(text, noise)[0].tolist())
+    assert found == stems("content") | stems("a") | stems("lesson")
 
 
 def test_blank_lines_do_not_change_the_shape_means() -> None:

@@ -134,6 +134,20 @@ def test_rows_that_parquet_can_not_hold_are_rejected_for_it():
     assert type(rows[2].columns) is LooseRow  # type: ignore[union-attr]
 
 
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+VALUES = st.recursive(
+    SCALARS | st.just("\ud800"), lambda v: st.lists(v) | st.dictionaries(st.text(), v), max_leaves=8
+)
+
+
+@given(st.dictionaries(st.text(), VALUES))
+def test_any_object_comes_back(row: dict[str, object]):
+    line = json.dumps({**row, "text": "t"}).encode()
+    (document,) = documents(line)
+    assert json.loads(jsonl.dumps(document.columns)) == json.loads(line)
+    assert list(document.columns) == list(json.loads(line))
+
+
 LINES = st.lists(st.binary(max_size=12).map(lambda b: b.replace(b"\n", b"") + b"\n"), max_size=12)
 
 

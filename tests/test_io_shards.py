@@ -58,7 +58,7 @@ def test_inputs_that_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_default_shard_size_depends_on_the_input_alone(tmp_path: Path):
     path = tmp_path / "x.jsonl"
-    for size, expected in ((10, MIB), (600 * MIB, 2 * MIB), (90_000 * MIB, 64 * MIB)):
+    for size, expected in ((10, MIB), (1100 * MIB, 2 * MIB), (90_000 * MIB, 64 * MIB)):
         with path.open("wb") as file:
             file.truncate(size)
         assert plan([path]).shard_bytes == expected

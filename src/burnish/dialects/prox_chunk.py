@@ -66,8 +66,8 @@ class ProxChunk:
         match operation:
             case RemoveLines(first, last) if chunk.first <= first <= last <= chunk.last:
                 return f"remove_lines(line_start={first}, line_end={last})"
-            case ReplaceText(first, last, old, new, None, None) if (
-                (first, last) == (chunk.first, chunk.last) and not _stands_everywhere(old)
+            case ReplaceText(chunk.first, chunk.last, old, new, None, None) if (
+                not _stands_everywhere(old)
             ):
                 return f"normalize(source_str={quote(old)}, target_str={quote(new)})"
         raise cannot_say(self.name, operation)

@@ -74,7 +74,12 @@ def dumps(row: Mapping[str, Any]) -> bytes:
             return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
         except TypeError:
             pass  # a lone surrogate, an integer over 64 bits, deep nesting: json can, or says why
-    return json.dumps(row, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(row, separators=(",", ":"), default=_as_orjson).encode() + b"\n"
+
+
+def _as_orjson(value: Any) -> Any:
+    """What orjson makes of a date or a time, so that a row's other values do not decide that."""
+    return orjson.loads(orjson.dumps(value))
 
 
 def read(

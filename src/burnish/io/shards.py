@@ -20,7 +20,7 @@ from burnish.io.rows import Columns, DamagedFile
 MIB = 1024 * 1024
 MIN_SHARD_BYTES, MAX_SHARD_BYTES = MIB, 64 * MIB
 """Bounds of the default shard size. A worker holds a whole shard only of compressed JSONL."""
-SHARDS_OF_RUN = 256
+SHARDS_OF_RUN = 512
 """About how many shards an input makes between these bounds."""
 
 SUFFIXES = {
@@ -105,17 +105,19 @@ def plan(
     shard_bytes: int | None = None,
     limit: int | None = None,
     columns: Columns | None = None,
+    exclude: Path | None = None,
 ) -> Plan:
     """Find the input files and cut them into shards.
 
-    `limit` keeps the first rows, in the order of the inputs; blank lines do not count. Raises
+    `limit` keeps the first rows, in the order of the inputs; blank lines do not count. The folder
+    `exclude`, where the output goes, is left out if it lies within an input folder. Raises
     InputError for a path that is missing, can not be read or has an unknown suffix.
     """
     if shard_bytes is not None and shard_bytes < 1:
         raise UsageError(f"the shard size is at least 1 byte, got {shard_bytes}")
     if limit is not None and limit < 1:
         raise UsageError(f"the limit is at least 1 row, got {limit}")
-    files = _find_files(inputs)
+    files = _find_files(inputs, exclude)
     size = shard_bytes or default_shard_bytes(files)
     rows: dict[int, tuple[tuple[int, int], ...]] = {}
     limited: list[InputFile] = []
@@ -141,7 +143,7 @@ def plan(
 
 
 def default_shard_bytes(files: Sequence[InputFile]) -> int:
-    """A 256th of the text, between 1 MiB and 64 MiB, in whole MiB."""
+    """A 512th of the text, between 1 MiB and 64 MiB, in whole MiB."""
     total = sum(
         file.size * (COMPRESSION_RATIO if file.compression or file.format == "parquet" else 1)
         for file in files
@@ -165,7 +167,7 @@ def _limit_lines(file: InputFile, limit: int) -> tuple[int | None, int]:
     return None, found
 
 
-def _find_files(inputs: Sequence[str | Path]) -> list[InputFile]:
+def _find_files(inputs: Sequence[str | Path], exclude: Path | None) -> list[InputFile]:
     if not inputs:
         raise UsageError("no inputs")
     paths: list[Path] = []
@@ -174,7 +176,7 @@ def _find_files(inputs: Sequence[str | Path]) -> list[InputFile]:
         path = Path(os.path.abspath(given))
         if path.is_dir():
             roots.append(str(path))
-            found = sorted(_walk(path), key=lambda p: p.relative_to(path).parts)
+            found = sorted(_walk(path, exclude), key=lambda p: p.relative_to(path).parts)
             if not found:
                 raise InputError(f"no input in the folder {given}; {_known()}")
             paths += found
@@ -199,12 +201,18 @@ def suffix_of(path: Path) -> str | None:
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), None)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, exclude: Path | None) -> Iterator[Path]:
+    left_out = exclude and os.path.abspath(exclude)
+
     def refuse(error: OSError) -> None:
         raise InputError(f"can not read {error.filename}: {error.strerror}") from error
 
     for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.join(parent, name) != left_out
+        ]
         for name in names:
             path = Path(parent, name)
             if not name.startswith(".") and suffix_of(path) and path.is_file():

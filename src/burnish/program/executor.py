@@ -116,12 +116,12 @@ def execute_parsed(
 ) -> Outcome:
     """Executes what was read of a program text, with the issues of the reading.
 
-    No program is a failure. More unusable calls than the limits allow refuse the whole program.
+    No program is a failure. As many unusable calls as `limits.max_issues` refuse the whole.
     """
     if program is None:
         return failed(text, issues)
-    if limits.max_issues is not None and len(issues) >= limits.max_issues:
-        return _refused(text, issues, f"{len(issues)} calls can not be used as written")
+    if limits.too_many_issues(issues):
+        return _refused(text, issues, f"{limits.max_issues} calls or more can not be used")
     outcome = execute(text, program, limits=limits, lines=lines)
     return replace(outcome, issues=(*issues, *outcome.issues)) if issues else outcome
 

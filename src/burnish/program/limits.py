@@ -32,7 +32,7 @@ def count_words(text: str) -> int:
     return len(_WORD.findall(text))
 
 
-_HARMLESS = ("prose", "clamped", "contradiction")  # codes of issues that cost no call
+_HARMLESS = ("prose", "clamped", "contradiction", "long-line")  # issues that cost no call
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Limits:
             needs less room than `growth_floor` characters.
         growth_floor: characters that any program may add.
         max_edits: more replacements than this are refused.
-        max_issues: this many unusable calls in one window make that window's program a failure
-            (ProX: 2); None salvages the usable ones whatever their number.
+        max_issues: this many unusable calls make the whole program refused (ProX: 2); None salvages
+            the usable ones whatever their number.
         on_removal: what a broken `max_removed` or `min_words` means: "refuse" leaves the text as it
             was, "drop" drops the document, as ProX does.
     """
@@ -67,9 +67,9 @@ class Limits:
         return max(self.growth_floor, int(self.max_growth * characters))
 
     def too_many_issues(self, issues: Iterable[Issue]) -> bool:
-        """Whether one window's program has so many unusable calls that the others do not count.
+        """Whether so many calls are unusable that the others shall not count.
 
-        Calls that were never meant (in sentences) or that could be executed in part are no matter.
+        Calls that were never meant (in sentences) or that could be executed in part do not matter.
         """
         unusable = sum(issue.code not in _HARMLESS for issue in issues)
         return self.max_issues is not None and unusable >= self.max_issues

@@ -75,7 +75,7 @@ _BLANK = r" \t\r\f\v\x85\xa0\u2000-\u200b\u2028\u2029\u202f\u3000\ufeff"
 # What may stand before a call: bullets, quotation marks of mail, numbering, code and list marks.
 # Two dashes begin a comment.
 _LEAD = re.compile(
-    rf"[{_BLANK}]*+(?!--)[{_BLANK}>`*\[•·+-]*+"
+    rf"[{_BLANK}]*+(?:(?!--)[>`*\[•·+-][{_BLANK}>`*\[•·+-]*+)?"
     rf"(?:\(?\d{{1,4}}[.):][{_BLANK}`*]*+|\([a-z]\)[{_BLANK}]*+)?"
 )
 _CALL = re.compile(rf"([^\W\d]\w*+)[{_BLANK}]*+\(")

@@ -2,7 +2,8 @@
 
 A kernel regression with three parts, summed with equal weight:
 
-* words: the document's hashed word stems, damped counts times rarity, one weight for each;
+* words: hashed word stems of the lines that the tagger takes for content, damped counts times
+  rarity, one weight for each;
 * topics: the same stems through a low-rank table learned from unlabelled text, compared with the
   labelled documents;
 * shape: how its lines look and how noisy the tagger finds them, compared in the same way.
@@ -13,11 +14,11 @@ up only the ends of a long line; what a document is about needs all words, so th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from math import erf, exp, sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,6 +54,9 @@ SHAPE_LIMIT = 4.0
 LABEL_SPREAD = 0.8
 """Standard deviation of a label around its prediction: the annotator's own is about one point."""
 
+NOISE_LIMIT = 0.5
+"""Words of lines more likely to be noise than this do not count."""
+
 KEEP_SHARE = 0.5
 """Weight of the direct keep score beside the probability that the rule on edu and format holds."""
 
@@ -63,6 +67,7 @@ Doubles = NDArray[np.float64]
 Words = tuple[NDArray[np.int64], Floats]
 """A document's buckets, ascending, and `log(1 + count)` of each."""
 
+_LINE_FEED = 10
 _MASK = (1 << 64) - 1
 _PRIME = 0x9E3779B97F4A7C15
 _BLANK = SURFACE_NAMES.index("blank")
@@ -137,10 +142,10 @@ class DocumentHead:
     def save(self, folder: str | Path) -> Path:
         """Writes `document_head.npz` into a folder and returns its path."""
         path = Path(folder) / WEIGHTS_FILE
-        arrays: Mapping[str, ArrayLike] = {
+        arrays: dict[str, Any] = {
             f.name: getattr(self.weights, f.name) for f in fields(HeadWeights)
         }
-        np.savez_compressed(path, allow_pickle=False, **arrays)
+        np.savez_compressed(path, **arrays)
         return path
 
     def __call__(
@@ -157,7 +162,8 @@ class DocumentHead:
             found: its features.
             noise: for each line the probability that it is noise, `[lines]`.
         """
-        edu, form, keep = self.scores(text_words(text), shape_features(found, noise)).tolist()
+        words, shape = text_words(text, noise), shape_features(found, noise)
+        edu, form, keep = self.scores(words, shape).tolist()
         slope, constant = self.weights.keep.tolist()
         odds = slope * keep_evidence(edu, form, keep) + constant
         return min(max(edu, 0.0), 5.0), min(max(form, 0.0), 5.0), 1 / (1 + exp(-odds))
@@ -203,16 +209,25 @@ def _powers() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     return np.multiply.accumulate(power), np.multiply.accumulate(inverse)
 
 
-def text_words(text: str) -> Words:
+def text_words(text: str, noise: ArrayLike) -> Words:
     """Counts the stems of a text's first `HEAD_CHARS` and last `TAIL_CHARS` characters.
 
     Stems are the first `STEM_CHARS` characters of runs of letters and digits, case-folded, digits
     all alike; single characters of scripts without spaces; and punctuation marks, of which a run
-    counts as one.
+    counts as one. Lines with `noise` (`[lines]`) above `NOISE_LIMIT` are passed over.
     """
+    content = np.asarray(noise) <= NOISE_LIMIT
     if len(text) > HEAD_CHARS + TAIL_CHARS:
-        text = f"{text[:HEAD_CHARS]}\n{text[-TAIL_CHARS:]}"
+        head, tail = text[:HEAD_CHARS], text[-TAIL_CHARS:]
+        text = f"{head}\n{tail}"
+        lines = head.count("\n") + 1, tail.count("\n") + 1
+        content = np.concatenate((content[: lines[0]], content[-lines[1] :]))
     codes = np.frombuffer((text + "\n").encode("utf-32-le", "surrogatepass"), np.uint32)
+    if not content.all():
+        ends = np.flatnonzero(codes == _LINE_FEED) + 1
+        codes = codes[np.repeat(content, np.diff(ends, prepend=0))]
+    if not len(codes):
+        return np.zeros(0, np.int64), np.zeros(0, np.float32)
     table, (power, inverse) = tables(), _powers()
     codes = np.minimum(codes, np.uint32(len(table.kind) - 1))
     kind, folded = table.kind[codes], table.fold[codes]

@@ -1,8 +1,9 @@
 """Run a job on this machine, in this process or in several.
 
 The parent hands out shards, decompresses what must be decompressed in one stream, and counts; the
-workers read, process and write. Memory does not grow with the input: a worker streams its shard,
-and only of compressed JSONL one whole shard for each worker, and one ahead, are held.
+workers read, process and write. Memory does not grow with the input: a worker streams its shard. It
+holds a whole shard only where it must: the lines of compressed JSONL (the parent holds one more,
+ahead), and the rows of JSONL on their way to Parquet.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def run(job: Job, workers: int = 1, on_progress: OnProgress | None = None) -> Su
     """
     _check(job, workers)
     columns = Columns(job.text_column, job.id_column)
-    work = plan(job.inputs, job.shard_bytes, job.limit, columns)
+    work = plan(job.inputs, job.shard_bytes, job.limit, columns, exclude=job.output)
     _check_apart(job, work)
     with _terminate_as_interrupt(), Manifest(job.output, settings_of(job, work), job.task) as book:
         finished = book.summary()
@@ -101,7 +102,7 @@ def _assignments(work: Plan, task: tuple[int, int], book: Manifest) -> Iterator[
             return (file.index + number) % count == index
 
         def missing(number: int, file: InputFile = file) -> bool:
-            return work.shard(file, number).name not in book.notes
+            return work.shard(file, number).name not in book.done
 
         known = work.count(file)
         if known is not None:
@@ -138,7 +139,9 @@ class _Tally:
         self._kinds: dict[str, str] = {}
         self.done = Summary()
         self._bytes = 0.0
-        for name, note in book.notes.items():
+        self._total_bytes = sum(file.size for file in work.files)
+        for name in sorted(book.done):
+            note = book.note(name)
             self.done.add(Summary.from_json(note["counts"]))
             self._kinds = merge_kinds(self._kinds, note["kinds"], note["file"])
             self._bytes += self._weight(work.files[int(name.split("-")[0])])
@@ -168,16 +171,9 @@ class _Tally:
         counts = deepcopy(self.done)
         for running in self._running.values():
             counts.add(replace(running, shards=0))
-        total = sum(file.size for file in self._work.files)
-        self._on_progress(
-            Progress(
-                counts,
-                min(int(self._bytes), total),
-                total,
-                self.resumed,
-                min(int(self._resumed_bytes), total),
-            )
-        )
+        total = self._total_bytes
+        read, resumed = (min(round(n), total) for n in (self._bytes, self._resumed_bytes))
+        self._on_progress(Progress(counts, read, total, self.resumed, resumed))
 
 
 def _conclude(work: Plan, book: Manifest) -> Summary:
@@ -191,10 +187,11 @@ def _conclude(work: Plan, book: Manifest) -> Summary:
             count = book.shards_of_file.get(file.index)
         finished = finished and count is not None
         names = (work.shard(file, number).name for number in range(count or 0))
-        for note in map(book.notes.get, names):
-            finished = finished and note is not None
-            if note is not None:
-                summary.add(Summary.from_json(note["counts"]))
+        for name in names:
+            if name in book.done:
+                summary.add(Summary.from_json(book.note(name)["counts"]))
+            else:
+                finished = False
     if finished:
         book.write_summary(summary)
     return replace(summary, finished=finished)
@@ -280,11 +277,14 @@ def _spawn(factory: Factory, setup: Setup) -> _Worker:
     process = context.Process(
         target=_work, args=(there, factory, setup, os.getpid()), name="burnish-worker"
     )
+    # An interrupt from the terminal reaches the child too: it waits until the child ignores it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise UsageError(f"the factory can not be sent to a worker process: {error}") from error
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         there.close()
     return _Worker(process, here)
 
@@ -337,6 +337,7 @@ def _stop(workers: list[_Worker]) -> None:
 def _work(connection: Connection, factory: Factory, setup: Setup, parent: int) -> None:
     """The life of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and decides
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with(parent)
     setup = replace(setup, tag=f"{setup.tag}-{os.getpid()}")

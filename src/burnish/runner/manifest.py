@@ -85,9 +85,10 @@ class Manifest:
         self.folder = folder
         self.tag = f"{task[0]}of{task[1]}"
         """Begins the names of this task's temporary files, after `TEMPORARY`."""
-        self.notes: dict[str, dict[str, Any]] = {}
-        """Shard name -> note, for all shards that were done when the folder was opened."""
+        self.done: set[str] = set()
+        """The names of the shards that were done when the notes were last listed."""
         self.shards_of_file: dict[int, int] = {}
+        """File index -> number of shards, for the compressed files that were read to their end."""
         self._settings = settings
         self._task = task
         self._lock: int | None = None
@@ -101,7 +102,7 @@ class Manifest:
             try:
                 self._check_parts()
                 self._check_settings()
-                self._read_notes()
+                self.refresh()
             except BaseException:
                 self._release()
                 raise
@@ -143,8 +144,17 @@ class Manifest:
         write_file(path, _dump({"sessions": [*sessions, session]}), self.tag)
 
     def refresh(self) -> None:
-        """Read the notes again, with those that other tasks have written meanwhile."""
-        self._read_notes()
+        """List the notes again, with those that workers and other tasks wrote meanwhile."""
+        for path in (self.folder / MANIFEST).glob("[!.]*.json"):
+            if path.name.startswith("file-"):
+                self.shards_of_file[int(path.stem[5:])] = json.loads(path.read_bytes())["shards"]
+            elif path.name != SETTINGS:
+                self.done.add(path.stem)
+
+    def note(self, name: str) -> dict[str, Any]:
+        """The note of a shard that is done."""
+        note: dict[str, Any] = json.loads(note_path(self.folder, name).read_bytes())
+        return note
 
     def _check_ours(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():
@@ -163,8 +173,8 @@ class Manifest:
             for name in os.listdir(self.folder / kind):
                 if not (_PART_NAME.fullmatch(name) or name.startswith(TEMPORARY)):
                     raise OutputError(
-                        f"{self.folder / kind / name} is no part of this run; move it elsewhere, for everything "
-                        f"in {kind}/ is taken for output"
+                        f"{self.folder / kind / name} is no part of this run; move it "
+                        f"elsewhere, for everything in {kind}/ is taken for output"
                     )
 
     def _check_settings(self) -> None:
@@ -189,13 +199,6 @@ class Manifest:
                 + "\nChoose another output folder, or delete this one to start again.",
                 differences,
             )
-
-    def _read_notes(self) -> None:
-        for path in sorted((self.folder / MANIFEST).glob("[!.]*.json")):
-            if path.name.startswith("file-"):
-                self.shards_of_file[int(path.stem[5:])] = json.loads(path.read_bytes())["shards"]
-            elif path.name != SETTINGS and path.stem not in self.notes:
-                self.notes[path.stem] = json.loads(path.read_bytes())
 
     def _take_lock(self) -> None:
         """Hold this task's lock, refuse to run beside another split, sweep up after the dead."""
