@@ -3,8 +3,8 @@
     python benchmarks/execute_speed.py
 
 The documents have 200 lines of web-like lengths (menus, paragraphs, blank lines); each program has
-six removals and two replacements. Processor time,
-best of several runs, since other work only ever slows one down.
+six removals and two replacements. Processor time, best of several runs, since other work only ever
+slows one down.
 """
 
 from __future__ import annotations

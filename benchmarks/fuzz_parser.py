@@ -2,8 +2,9 @@
 
     python benchmarks/fuzz_parser.py 1000000
 
-Times are of the processor. Half of the inputs are random bytes, decoded; half are programs with random mutations. Prints what
-was read, how long the slowest input took, and the time for a megabyte of each hostile pattern.
+Half of the inputs are random bytes, decoded; half are programs with random mutations. Prints what
+was read, how long the slowest input took, and the time for one and two megabytes of each hostile
+pattern. All times are processor time.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ PIECES = (
 )
 
 HOSTILE = {
-    "remove_lines(": 'remove_lines(',
+    "remove_lines(": "remove_lines(",
     "remove_lines( LF": "remove_lines(\n",
     'remove_lines("': 'remove_lines("',
     "double quotes": '"',
@@ -63,6 +64,7 @@ HOSTILE = {
     "numbering": "(1) ",
     "thoughts": "<think>\n",
     "ends of thoughts": "</think>\n",
+    "spaces, ends of thoughts": " " * 100_000 + "</think>\n",
     "underscores": "_",
 }
 

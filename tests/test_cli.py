@@ -6,8 +6,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
@@ -84,6 +87,25 @@ def test_parquet_output_restores_too(tmp_path: Path) -> None:
     restored = tmp_path / "restored.jsonl"
     assert burnish("restore", out, "--output", restored).returncode == 0
     assert [r["text"] for r in read_jsonl(restored)] == [r["text"] for r in read_jsonl(EXAMPLES)]
+
+
+def test_parquet_input_restores_with_its_types(tmp_path: Path) -> None:
+    rows = read_jsonl(EXAMPLES)
+    when = [datetime(2024, 1, n + 1, tzinfo=UTC) for n in range(len(rows))]
+    table = pa.table(
+        {
+            "when": pa.array(when, pa.timestamp("ms", "UTC")),
+            "text": [row["text"] for row in rows],
+            "nested": [[{"n": n}] for n in range(len(rows))],
+        }
+    )
+    pq.write_table(table, tmp_path / "in.parquet")
+    out = tmp_path / "out"
+    options = (*RULES, "--format", "parquet")
+    result = burnish("refine", tmp_path / "in.parquet", "--output", out, *options)
+    assert result.returncode == 0, result.stderr
+    assert burnish("restore", out).returncode == 0
+    assert pq.read_table(tmp_path / "out-restored.parquet").equals(table)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def tell(operation: Operation) -> str:
         case RemoveLines(first, last):
             return f"RemoveLines {first} {last}"
         case ReplaceText(10, 19, old, new, None, None):
-            return f"ReplaceText {ascii(old)} {ascii(new)}"
+            return f"ReplaceText {old!a} {new!a}"
         case DropDocument():
             return "DropDocument"
     raise AssertionError(operation)

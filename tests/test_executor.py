@@ -169,9 +169,9 @@ def test_issues_quote_little_of_a_huge_string() -> None:
 def test_many_operations_take_no_quadratic_time() -> None:
     text = "\n".join(["a b c d"] * 5_000)
     lines = range(0, 5_000, 2)
-    program = [ReplaceText(n, n, "b", "x") for n in lines]
-    program += [RemoveLines(n + 1, n + 1) for n in lines]  # type: ignore[list-item]
-    program += [InsertLines(n, 0, "y") for n in lines]  # type: ignore[list-item]
+    program: list[Operation] = [ReplaceText(n, n, "b", "x") for n in lines]
+    program += [RemoveLines(n + 1, n + 1) for n in lines]
+    program += [InsertLines(n, 0, "y") for n in lines]
     outcome = execute(text, tuple(program), limits=ALL)
     assert outcome.text == "\n".join(["y\na x c d"] * 2_500)
 

@@ -34,7 +34,7 @@ def test_calls_and_issues_name_their_place() -> None:
         ("normalize", 4, 1),
     ]
     assert [(i.code, i.line, i.column) for i in issues] == [
-        ("unknown", 3, 24),
+        ("unknown", 3, 25),
         ("arguments", 7, 1),
     ]
     assert str(issues[1]) == (
@@ -75,7 +75,9 @@ def test_huge_numbers_cost_nothing() -> None:
     assert arguments("remove_lines(-99999999999999999999, +3)")[0][1] == 3
 
 
-@pytest.mark.parametrize("value", ["1.5", "1_0", "1e3", "0x1f", "None", "a", "[1, 2]", "1 2", "--1"])
+@pytest.mark.parametrize(
+    "value", ["1.5", "1_0", "1e3", "0x1f", "None", "a", "[1, 2]", "1 2", "--1"]
+)
 def test_what_is_no_line_number_is_an_issue(value: str) -> None:
     calls, issues = read_calls(f"remove_lines(0, {value})\nkeep()", KNOWN)
     assert [call.name for call in calls] == ["keep"]
@@ -111,8 +113,11 @@ def test_an_issue_behind_a_call_on_its_line_spares_the_call() -> None:
 @pytest.mark.parametrize("lead", ["", "normalize(", 'normalize("', "remove_lines(1,"])
 @pytest.mark.parametrize(
     "pattern",
-    ['remove_lines("', '"', 'f("""', '"""', "\n", "(", '"a"b",', "normalize(“a\n", "f();"]
-    + [" ", "\\", "a=", "f(\n", "keep();", "1", "<think>\n", "</think>", "remove_lines ", "[", "--"],
+    (
+        *('remove_lines("', '"', 'f("""', '"""', "\n", "(", '"a"b",', "normalize(“a\n", "f();"),
+        *(" ", "\\", "a=", "f(\n", "keep();", "1", "<think>\n", "</think>", "remove_lines ", "--"),
+        *("</think>\n" + " " * 100_000, " " * 99_999 + "<think>"),
+    ),
 )
 def test_reading_takes_linear_time(lead: str, pattern: str) -> None:
     """A quadratic reader takes minutes for these 200 kB, a linear one a fraction of a second."""

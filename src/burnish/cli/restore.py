@@ -15,7 +15,7 @@ from burnish.workflows.restore import restore, write_restored
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path),
-    help="File for the documents: .jsonl or .jsonl.zst.  [default: FOLDER-restored.jsonl.zst]",
+    help="File for the documents: .jsonl, .jsonl.zst, .parquet.  [default: FOLDER-restored.…]",
 )  # fmt: skip
 @click.option("--id", "document_id", help="Print the original text of this document only.")
 def command(folder: Path, output: Path | None, document_id: str | None) -> None:
@@ -35,6 +35,5 @@ def command(folder: Path, output: Path | None, document_id: str | None) -> None:
                 sys.stdout.buffer.write(found.text.encode("utf-8", "surrogatepass"))
                 return
         raise InputError(f"{folder} has no document {document_id!r}")
-    target = output or folder.with_name(f"{folder.resolve().name}-restored.jsonl.zst")
-    count = write_restored(folder, target)
+    target, count = write_restored(folder, output)
     click.echo(f"{count:,} documents: {target}", err=True)

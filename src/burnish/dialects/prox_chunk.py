@@ -76,6 +76,8 @@ class ProxChunk:
 def _remove_lines(call: Call, chunk: Chunk, issues: list[Issue]) -> list[Operation]:
     first, last = call.arguments
     assert isinstance(first, int) and isinstance(last, int)
+    if chunk.first <= first <= last <= chunk.last:
+        return [RemoveLines(first, last)]
     window = f"the text shows lines {chunk.first} to {chunk.last}"
     if first > last:
         issues.append(_issue(call, "range", f"line {first} comes after line {last}"))
@@ -83,8 +85,7 @@ def _remove_lines(call: Call, chunk: Chunk, issues: list[Issue]) -> list[Operati
     if last < chunk.first or first > chunk.last:
         issues.append(_issue(call, "range", f"there are no lines {first} to {last}; {window}"))
         return []
-    if first < chunk.first or last > chunk.last:
-        issues.append(_issue(call, "clamped", f"lines {first} to {last} are cut; {window}"))
+    issues.append(_issue(call, "clamped", f"lines {first} to {last} are cut; {window}"))
     return [RemoveLines(max(first, chunk.first), min(last, chunk.last))]
 
 

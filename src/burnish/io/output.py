@@ -20,6 +20,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -196,7 +197,7 @@ class ShardWriter:
         if self._arrow:
             sinks = {
                 DOCUMENTS: lambda file: _ArrowSink(file, text_column),
-                DROPPED: lambda file: _ArrowSink(file, text_column),
+                DROPPED: lambda file: _ArrowSink(file, text_column, noted=True),
                 PROGRAMS: lambda file: _ArrowSink(file, text_column, PROGRAMS_SCHEMA),
                 REJECTED: lambda file: _ArrowSink(file, text_column, REJECTED_SCHEMA),
             }
@@ -333,7 +334,14 @@ class _ArrowSink:
     JSON input wait, as Arrow tables, for the types of the whole shard.
     """
 
-    def __init__(self, file: BinaryIO, text_column: str, schema: pa.Schema | None = None) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        text_column: str,
+        schema: pa.Schema | None = None,
+        noted: bool = False,
+    ) -> None:
+        self._noted = noted  # each row ends with the note of a dropped document
         self.kinds: dict[str, str] = {}
         self._file = file
         self._text_column = text_column
@@ -366,7 +374,7 @@ class _ArrowSink:
         elif self._schema is not None:
             table = pa.Table.from_pylist(self._rows, self._schema)
         else:
-            table = _table_of_rows(self._rows)
+            table = _table_of_rows(self._rows, self._noted)
             self.kinds = merge_kinds(self.kinds, column_kinds(table.schema), "the shard")
             self._inferred = True
         self._rows = []
@@ -409,23 +417,30 @@ def _rows_of_batch(batch: Batch, rows: list[Any], text_column: str) -> pa.Table:
             encoded = texts.cast(field.type.value_type).dictionary_encode()
             return table.set_column(place, field, encoded.cast(field.type))
         return table.set_column(place, field, texts.cast(field.type))
-    notes = [
-        {"reason": note["reason"], "scores": list(note["scores"].items())} for _, _, note in rows
-    ]
+    notes = [_arrow_note(note) for _, _, note in rows]
     name = note_column(dict.fromkeys(table.schema.names))
     # The description that Hugging Face keeps of its columns does not know this one.
     metadata = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"huggingface"}
     return table.append_column(name, pa.array(notes, _NOTE_TYPE)).replace_schema_metadata(metadata)
 
 
-def _table_of_rows(rows: list[Any]) -> pa.Table:
+def _arrow_note(note: Mapping[str, Any]) -> dict[str, Any]:
+    """A note as a value of `_NOTE_TYPE`."""
+    return {"reason": note["reason"], "scores": list(note["scores"].items())}
+
+
+def _table_of_rows(rows: list[Any], noted: bool) -> pa.Table:
     """Columns in the order in which they first appear; the note of dropped rows last."""
-    names = dict.fromkeys(name for row in rows for name in row)
+    notes = {next(reversed(row)) for row in rows} if noted else set()
+    names = dict.fromkeys(name for row in rows for name in row if name not in notes)
     arrays = {}
-    for name in names:
+    for name in (*names, *sorted(notes)):
         try:
-            arrays[name] = pa.array([row.get(name) for row in rows])
-        except (pa.ArrowException, OverflowError, UnicodeEncodeError, TypeError) as error:
+            values = [row.get(name) for row in rows]
+            if name in notes:
+                values = [None if value is None else _arrow_note(value) for value in values]
+            arrays[name] = pa.array(values, _NOTE_TYPE if name in notes else None)
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError, TypeError, KeyError) as error:
             raise conflict(name, str(error)) from error
     return pa.table(arrays)
 
@@ -522,3 +537,29 @@ def read_rejected(folder: str | Path) -> Iterator[Rejected]:
     for path in parts_of(Path(folder), REJECTED):
         for row in read_part(path):
             yield Rejected(row["file"], row["position"], row["reason"], row["raw"])
+
+
+def input_schema(folder: Path) -> pa.Schema:
+    """The Arrow schema that the input rows of a Parquet run have, all parts taken together.
+
+    Raises InputError if the parts do not fit together.
+    """
+    schemas = [pq.read_schema(path) for path in parts_of(folder, DOCUMENTS)]
+    for path in parts_of(folder, DROPPED):
+        schema = pq.read_schema(path)
+        schemas.append(schema.remove(len(schema) - 1))  # the note is always the last column
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise InputError(f"{folder}: the parts have different columns: {error}") from error
+
+
+def write_parquet(file: BinaryIO, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
+    """Writes plain rows as Parquet; returns how many."""
+    count = 0
+    with pq.ParquetWriter(file, schema, compression="zstd", compression_level=ZSTD_LEVEL) as writer:
+        iterator = iter(rows)
+        while batch := list(islice(iterator, CHUNK_ROWS)):
+            writer.write_table(pa.Table.from_pylist(batch, schema))
+            count += len(batch)
+    return count

@@ -121,7 +121,8 @@ _LARGEST = 10**18  # a line number beyond this is clamped while it is read
 _QUOTE_LIMIT = 120  # characters of a call that an issue quotes
 
 _TAG = r"(?:think|thinking|thought|reasoning)[>\]]"
-_THOUGHT = re.compile(rf"[{_BLANK}]*+[<\[]{_TAG}", re.IGNORECASE)
+_THOUGHT = re.compile(rf"[<\[]{_TAG}", re.IGNORECASE)
+_THOUGHT_LINE = re.compile(rf"[{_BLANK}]*+{_THOUGHT.pattern}", re.IGNORECASE)
 _THOUGHT_END = re.compile(rf"[<\[]/{_TAG}", re.IGNORECASE)
 # Outside of a call's strings.
 _LONE_THOUGHT_END = re.compile(
@@ -158,8 +159,9 @@ class _Reader:
         lone = _LONE_THOUGHT_END.search(self.text) if "/" in self.text else None
         if lone and not _THOUGHT.search(self.text, 0, lone.start()):
             position = lone.end()  # of a block that the prompt's template began
+        may_think = _THOUGHT.search(self.text, position) is not None
         while position <= len(self.text):
-            thought = _THOUGHT.match(self.text, position)
+            thought = _THOUGHT_LINE.match(self.text, position) if may_think else None
             position = self._skip(thought) if thought else self._read_line(position)
 
     def _skip(self, thought: re.Match[str]) -> int:

@@ -520,19 +520,19 @@ def fit(
 class Policy:
     """Where to cut: the logit of the best threshold, by kind of document and by length of line.
 
-    A line is noise if its logit exceeds `kinds[k]` plus `long` times a smooth step in the logarithm
-    of its letters. Wrongly removed words cost most in long lines, so these need more evidence.
+    A line is noise if its logit exceeds `short[k]` plus `long[k]` times a smooth step in the
+    logarithm of its letters. Wrongly removed words cost most in long lines: these need more proof.
     """
 
-    kinds: tuple[float, ...] = (0.0,) * len(KINDS)
-    long: float = 0.0
+    short: tuple[float, ...] = (0.0,) * len(KINDS)
+    long: tuple[float, ...] = (0.0,) * len(KINDS)
     centre: float = 4.0
     steepness: float = 2.0
 
     def shift(self, kinds: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[Any]:
         """The threshold of each line; `kinds` are probabilities, `[lines, KINDS]`."""
         step = 1 / (1 + np.exp(-self.steepness * (np.log1p(weights) - self.centre)))
-        shift: NDArray[Any] = kinds @ np.array(self.kinds) + self.long * step
+        shift: NDArray[Any] = kinds @ np.array(self.short) + kinds @ np.array(self.long) * step
         return shift
 
 
@@ -598,22 +598,38 @@ def dev_score(dev: Mapping[str, Judged], policy: Policy) -> float:
     )
 
 
+SHORT_GROUPS: tuple[tuple[str, ...], ...] = (
+    ("full", "snippets"),
+    ("mild", "plain"),
+    ("turku",),
+    ("chunks",),
+)
+LONG_GROUPS: tuple[tuple[str, ...], ...] = (
+    ("full", "snippets"),
+    ("mild", "plain", "chunks"),
+    ("turku",),
+)
+"""Kinds that share a threshold; there are too few chunks for a second one of their own."""
+
+
+def _with(values: Sequence[float], group: Sequence[str], value: float) -> tuple[float, ...]:
+    pairs = zip(KINDS, values, strict=True)
+    return tuple(value if name in group else old for name, old in pairs)
+
+
 def choose_policy(dev: Mapping[str, Judged]) -> Policy:
-    """Coordinate search on coarse grids: an offset for each group of kinds, and `long`."""
+    """Coordinate search on coarse grids."""
     best = Policy()
-    groups = (("full", "snippets"), ("mild", "plain"), ("turku",), ("chunks",))
-    offsets = np.arange(-2.0, 1.01, 0.2)
     for _ in range(2):
-        tried = [replace(best, long=float(x)) for x in np.arange(0.0, 2.01, 0.25)]
-        best = max(tried, key=lambda policy: dev_score(dev, policy))
-        for group in groups:
-            tried = []
-            for offset in offsets:
-                kinds = [
-                    float(offset) if n in group else o
-                    for n, o in zip(KINDS, best.kinds, strict=True)
-                ]
-                tried.append(replace(best, kinds=tuple(kinds)))
+        for group in SHORT_GROUPS:
+            tried = [
+                replace(best, short=_with(best.short, group, value / 5)) for value in range(-10, 6)
+            ]
+            best = max(tried, key=lambda policy: dev_score(dev, policy))
+        for group in LONG_GROUPS:
+            tried = [
+                replace(best, long=_with(best.long, group, value / 4)) for value in range(0, 11)
+            ]
             best = max(tried, key=lambda policy: dev_score(dev, policy))
     return best
 
@@ -783,30 +799,36 @@ def word_table(corpora: Sequence[Corpus], config: NetConfig, seed: int) -> NDArr
 
 @dataclass(frozen=True, slots=True)
 class RecipeConfig:
-    """The whole recipe: a few larger teachers, and the smaller student that is shipped."""
+    """The whole recipe: two teachers that err differently, and the student that is shipped.
 
-    teacher: TrainConfig = field(
-        default_factory=lambda: TrainConfig(
+    The small teacher, much dropped out, is better on the small files (turku, chunks); the large one
+    on full pages.
+    """
+
+    teachers: tuple[TrainConfig, ...] = (
+        TrainConfig(seed=1, epochs=3, embedding_rate=3e-4),
+        TrainConfig(
             net=NetConfig(vocabulary=1 << 17, hidden=128, context=96),
+            seed=1,
             epochs=4,
             embedding_rate=2.5e-4,
             token_dropout=0.25,
             dropout=0.2,
-        )
+        ),
     )
-    teacher_seeds: tuple[int, ...] = (1,)
-    student: TrainConfig = field(
-        default_factory=lambda: TrainConfig(
-            seed=11,
-            epochs=4,
-            embedding_rate=5e-4,
-            token_dropout=0.15,
-            dropout=0.1,
-            smoothing=0.0,
-            distillation=0.6,
-            length_weight=0.3,
-        )
+    student: TrainConfig = TrainConfig(
+        net=NetConfig(hidden=112),
+        seed=11,
+        epochs=4,
+        embedding_rate=4e-4,
+        token_dropout=0.2,
+        dropout=0.15,
+        smoothing=0.0,
+        distillation=0.6,
+        length_weight=0.3,
     )
+    text_seed: int = 11
+    """For the embeddings' start and the windows cut from unlabelled pages."""
 
 
 def train(
@@ -833,31 +855,35 @@ def train(
     dev = {name: build(gold_pages(data, *place)) for name, place in DEV.items()}
     say(f"{sum(map(len, gold.values()))} labelled and {len(unlabelled)} unlabelled documents")
     text = (unlabelled, gold["train"], gold["train_snippets"])
-    table = word_table(text, recipe.teacher.net, recipe.teacher.seed)
+
+    nets = [settings.net for settings in (*recipe.teachers, recipe.student)]
+    tables = {
+        net.vocabulary: word_table(text, net, recipe.text_seed)
+        for net in {net.vocabulary: net for net in nets}.values()
+    }
 
     corpus = join([*gold.values(), unlabelled])
-    teachers, spread = [], []
-    for seed in recipe.teacher_seeds:
-        net = fit(corpus, replace(recipe.teacher, seed=seed), table=table)
+    teachers: list[LineNet] = []
+    teachers_dev: list[dict[str, float]] = []
+    for settings in recipe.teachers:
+        net = fit(corpus, settings, table=tables[settings.net.vocabulary])
         judged = {name: judge(net, part) for name, part in dev.items()}
-        spread.append(report(judged, choose_policy(judged)))
-        say(f"teacher {seed}: {json.dumps(spread[-1])}")
+        teachers_dev.append(report(judged, choose_policy(judged)))
+        say(f"teacher {len(teachers) + 1}: {json.dumps(teachers_dev[-1])}")
         teachers.append(net)
 
-    corpus = join([corpus, build(windows(pages, recipe.student.seed))])
+    corpus = join([corpus, build(windows(pages, recipe.text_seed))])
     views = [probabilities(net, corpus) for net in teachers]
     corpus.soft = np.mean(views, axis=0, dtype=np.float32)
-    if recipe.student.net.vocabulary != recipe.teacher.net.vocabulary:
-        table = word_table(text, recipe.student.net, recipe.student.seed)
     best = Best(dev, say)
-    fit(corpus, recipe.student, best.watch, table)
+    fit(corpus, recipe.student, best.watch, tables[recipe.student.net.vocabulary])
     policy = choose_policy(best.judged)
     out.mkdir(parents=True, exist_ok=True)
     export(best.net, out / LINES_FILE, policy)
     card = describe(data, recipe, policy)
     card["metrics"] = {
         "dev": evaluate(data, Tagger.load(out)),
-        "teachers_dev": spread,
+        "teachers_dev": teachers_dev,
         "chosen_epoch": best.epoch,
     }
     write_json(out / LINES_CARD_FILE, card)

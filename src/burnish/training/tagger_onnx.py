@@ -169,12 +169,12 @@ def _scan(g: Graph, scan: Scan, y: str) -> str:
 def _shift(g: Graph, net: LineNet, policy: Policy, summary: str) -> str:
     """What the logits are lowered by, so that one half is the best cut: `[lines, 1]`."""
     kinds = g.node("Softmax", g.linear(summary, net.kind), axis=1)
-    by_kind = g.node("MatMul", kinds, g.constant(np.array(policy.kinds)[:, None]))
+    cuts = g.constant(np.array([policy.short, policy.long]).T)
+    short, long = g.split(g.node("MatMul", kinds, cuts), 1, [1, 1])
     amount = g.node("Log", g.node("Add", "weights", g.constant(np.float32(1))))
     steep = g.node("Sub", amount, g.constant(np.float32(policy.centre)))
     step = g.node("Sigmoid", g.node("Mul", steep, g.constant(np.float32(policy.steepness))))
-    by_length = g.node("Mul", step, g.constant(np.float32(policy.long)))
-    return g.node("Add", g.node("Unsqueeze", by_length, g.axes(1)), by_kind)
+    return g.node("Add", g.node("Mul", g.node("Unsqueeze", step, g.axes(1)), long), short)
 
 
 def export(net: LineNet, path: Path, policy: Policy) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import zstandard
 
-from burnish.errors import InputError, OutputError
+from burnish.errors import InputError, OutputError, UsageError
 from burnish.io.jsonl import dumps
-from burnish.io.output import read_run
+from burnish.io.output import input_schema, read_run, write_parquet
 from burnish.runner.manifest import MANIFEST, SETTINGS
 from burnish.schema import StageTrace, Status, revert_edits, text_hash
 
@@ -38,7 +37,7 @@ def restore(folder: Path) -> Iterator[Restored]:
 
     Raises InputError if the folder holds no run, or if a document does not come back as it was.
     """
-    text_column = _text_column(folder)
+    text_column = _settings(folder)["text_column"]
     for row, program in read_run(folder):
         status = Status(program["status"])
         refined = row[text_column]
@@ -58,40 +57,52 @@ def restore(folder: Path) -> Iterator[Restored]:
         yield Restored(program["id"], status, row, text, refined, traces)
 
 
-def write_restored(folder: Path, target: Path) -> int:
-    """Writes the original documents to a file, JSONL or zstd-compressed JSONL by its suffix, whole
-    or not at all; returns how many.
+def write_restored(folder: Path, target: Path | None = None) -> tuple[Path, int]:
+    """Writes the original documents to a file, whole or not at all; returns it and their number.
 
-    Raises InputError as `restore` does, OutputError if the file can not be written.
+    The suffix says the format: `.jsonl`, `.jsonl.zst` or `.parquet` (for a run in that format, all
+    column types as they were). Without a target, a file beside the folder, in the run's format.
+
+    Raises InputError as `restore` does, UsageError for another suffix, OutputError if the file can
+    not be written.
     """
+    form = _settings(folder)["format"]
+    if target is None:
+        target = folder.resolve().with_name(f"{folder.resolve().name}-restored.{form}")
+    if not target.name.endswith((".jsonl", ".jsonl.zst", ".parquet")):
+        raise UsageError(f"{target}: the name must end with .jsonl, .jsonl.zst or .parquet")
+    if target.suffix == ".parquet" and form != "parquet":
+        raise UsageError(f"{target}: the run is in JSONL; choose .jsonl or .jsonl.zst")
     temporary = target.with_name(f".{target.name}.part")
-    count = 0
+    rows = (found.row for found in restore(folder))
     try:
-        with temporary.open("wb") as file, _compressed(file, target) as stream:
-            for count, found in enumerate(restore(folder), 1):
-                stream.write(dumps(found.row))
+        with temporary.open("wb") as file:
+            count = _write(folder, target, rows, file)
         temporary.replace(target)
     except OSError as error:
         raise OutputError(f"can not write {target}: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
-    return count
+    return target, count
 
 
-def _compressed(file: BinaryIO, target: Path) -> AbstractContextManager[Any]:
-    if target.suffix != ".zst":
-        return nullcontext(file)
-    return zstandard.ZstdCompressor().stream_writer(file)
+def _write(folder: Path, target: Path, rows: Iterator[Mapping[str, Any]], file: BinaryIO) -> int:
+    if target.suffix == ".parquet":
+        return write_parquet(file, rows, input_schema(folder))
+    if target.suffix == ".zst":
+        with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as stream:
+            return sum(1 for row in rows if stream.write(dumps(row)) is not None)
+    return sum(1 for row in rows if file.write(dumps(row)))
 
 
-def _text_column(folder: Path) -> str:
-    """The name of the text column that the run was given."""
+def _settings(folder: Path) -> dict[str, Any]:
+    """What the run was given."""
     path = folder / MANIFEST / SETTINGS
     try:
-        name: str = json.loads(path.read_bytes())["text_column"]
+        settings: dict[str, Any] = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{folder} holds no run of burnish refine: no {path}") from None
-    return name
+    return settings
 
 
 def _changed(folder: Path, document_id: str) -> InputError:
