@@ -152,7 +152,7 @@ def test_a_dropped_document_is_told_by_its_status() -> None:
 def test_no_program_is_a_failure_and_never_keeps() -> None:
     outcome = execute_parsed(TEXT, None, [Issue("cut-off", "keep is cut off")])
     assert (outcome.status, outcome.text) == (Status.FAILED, TEXT)
-    assert outcome.reason == "keep is cut off"
+    assert outcome.reason == "no usable program"
     assert execute_parsed(TEXT, None, []).reason == "no program"
 
 

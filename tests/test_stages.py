@@ -57,6 +57,19 @@ def test_a_window_that_fails_takes_nothing_from_the_others() -> None:
     assert {issue.code for issue in record.issues} == {"empty"}
 
 
+def test_too_many_issues_count_against_their_window_alone() -> None:
+    limits = Limits(max_issues=2)
+    spec = StageSpec(name="chunk", dialect="prox-chunk", window=40, limits=limits)
+
+    def answer(chunk: Chunk) -> str:
+        good = f"remove_lines({chunk.last}, {chunk.last})"
+        return f"{good}\nremove_lines(1)\nremove_lines(2)" if chunk.first == 0 else good
+
+    record = refine(TEXT, Stage(spec, Scripted(answer)))
+    assert record.status is Status.EDITED
+    assert min(record.removed_lines) > 1
+
+
 def test_a_replacement_stays_in_the_window_it_was_proposed_for() -> None:
     text = "one cat here\ntwo cat here"
     spec = StageSpec(name="chunk", dialect="prox-chunk", window=13)

@@ -52,8 +52,6 @@ class MissingExtra(BurnishError):
     """An optional dependency is not installed."""
 
     def __init__(self, what: str, package: str, extra: str) -> None:
-        super().__init__(
-            f"{what} needs {package}. Install it with: pip install 'burnish[{extra}]'"
-        )
+        super().__init__(f"{what} needs {package}. Install it with: pip install 'burnish[{extra}]'")
         self.package = package
         self.extra = extra

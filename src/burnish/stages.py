@@ -94,19 +94,22 @@ class Stage:
         threshold = self.spec.keep_threshold
         if threshold is not None and "keep" in scores:
             return (DropDocument(),) if scores["keep"] < threshold else ()
+        several = len(drafts) > 1
         pairs = [
             (chunk, draft.program)
             for chunk, draft in zip(work.chunks, drafts, strict=True)
             if draft.program is not None
+            and not (several and self.spec.limits.too_many_issues(draft.issues))
         ]
         if drafts and not pairs:
             return None
         return merge([chunk for chunk, _ in pairs], [program for _, program in pairs])
 
     def _execute(self, work: _Work, program: Program | None, issues: Sequence[Issue]) -> Outcome:
-        outcome = execute_parsed(
-            work.text, program, issues, limits=self.spec.limits, lines=work.lines
-        )
+        limits = self.spec.limits
+        if len(work.chunks) > 1:  # too many issues count against their window alone
+            limits = replace(limits, max_issues=None)
+        outcome = execute_parsed(work.text, program, issues, limits=limits, lines=work.lines)
         if outcome.reason == "program" and self.spec.keep_threshold is not None:
             return replace(outcome, reason="keep score")
         return outcome

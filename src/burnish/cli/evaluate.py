@@ -65,7 +65,16 @@ def _table(result: Evaluation, title: str, groups: Mapping[str, Any], row: Any) 
 
 
 _LINE_HEADS = ("", "pages", "precision", "recall", "F1 removed", "F1 kept words", "dropped")
-_DOCUMENT_HEADS = ("", "documents", "precision", "recall", "F1 keep", "AUC keep", "r edu", "r format")
+_DOCUMENT_HEADS = (
+    "",
+    "documents",
+    "precision",
+    "recall",
+    "F1 keep",
+    "AUC keep",
+    "r edu",
+    "r format",
+)
 
 
 def _line_row(scores: Mapping[str, Any]) -> list[str]:

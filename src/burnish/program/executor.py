@@ -42,7 +42,8 @@ class Outcome:
         edits: the changes, from which `original` makes the input again.
         issues: operations that could not be executed, or not as written.
         removed_lines: ranges of the lines that went whole (0-based, inclusive, ascending).
-        reason: why the program was refused, failed, or dropped the document; else empty.
+        reason: why the program was refused, failed, or dropped the document, in words that can be
+            counted over many documents (the issues hold the details); else empty.
     """
 
     status: Status
@@ -87,7 +88,7 @@ def execute(
         try:
             changes = _changed_spans(text, program, starts, removed, limits.max_edits, issues)
         except _TooManyEdits:
-            return _refused(text, (), f"more than {limits.max_edits} replacements")
+            return _refused(text, (), "edit limit", f"more than {limits.max_edits} replacements")
         spans = _with_insertions(spans, changes, program, starts, issues)
     edits = _edits(text, spans)
     return _limited(text, len(lines), edits, removed, issues, limits)
@@ -102,8 +103,7 @@ def dropped(text: str, line_count: int, reason: str, issues: Sequence[Issue] = (
 
 def failed(text: str, issues: Sequence[Issue]) -> Outcome:
     """The outcome where there was no usable program."""
-    reason = issues[0].message if issues else "no program"
-    return Outcome(Status.FAILED, text, issues=tuple(issues), reason=reason)
+    return Outcome(Status.FAILED, text, issues=tuple(issues), reason="no usable program")
 
 
 def execute_parsed(
@@ -121,13 +121,15 @@ def execute_parsed(
     if program is None:
         return failed(text, issues)
     if limits.too_many_issues(issues):
-        return _refused(text, issues, f"{limits.max_issues} calls or more can not be used")
+        return _refused(
+            text, issues, "issue limit", f"{limits.max_issues} calls or more can not be used"
+        )
     outcome = execute(text, program, limits=limits, lines=lines)
     return replace(outcome, issues=(*issues, *outcome.issues)) if issues else outcome
 
 
-def _refused(text: str, issues: Sequence[Issue], reason: str) -> Outcome:
-    return Outcome(Status.REFUSED, text, issues=(*issues, Issue("limit", reason)), reason=reason)
+def _refused(text: str, issues: Sequence[Issue], reason: str, detail: str) -> Outcome:
+    return Outcome(Status.REFUSED, text, issues=(*issues, Issue("limit", detail)), reason=reason)
 
 
 def _limited(
@@ -141,14 +143,15 @@ def _limited(
     """The outcome of the edits, if the limits allow them."""
     growth = sum(len(edit.new) - len(edit.old) for edit in edits)
     if growth > limits.growth_allowed(len(text)):
-        return _refused(text, issues, f"the text would grow by {growth} characters")
+        return _refused(text, issues, "growth limit", f"the text would grow by {growth} characters")
     refined = apply_edits(text, edits)
     if refined == text:
         return Outcome(Status.KEPT, text, issues=tuple(issues))
     if broken := limits.removal_broken(text, refined):
         if limits.on_removal == "drop":
-            return dropped(text, line_count, broken, issues)
-        return _refused(text, issues, broken)
+            found = (*issues, Issue("limit", broken))
+            return dropped(text, line_count, "removal limit", found)
+        return _refused(text, issues, "removal limit", broken)
     return Outcome(Status.EDITED, refined, tuple(edits), tuple(issues), tuple(removed))
 
 

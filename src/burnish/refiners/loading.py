@@ -63,7 +63,9 @@ def find_folder(name: str) -> Path:
     if folder.is_dir():
         return folder
     known = ", ".join(refiner_names())
-    raise RefinerError(f"there is no refiner {name!r}: not a folder, and the known ones are {known}")
+    raise RefinerError(
+        f"there is no refiner {name!r}: not a folder, and the known ones are {known}"
+    )
 
 
 def _stage(stages: Mapping[str, StageSpec], name: str, stage: str) -> StageSpec:

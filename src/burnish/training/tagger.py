@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from scipy import sparse  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
-from burnish.errors import RefinerError
 from burnish.refiners.features import (
     FEATURE_VERSION,
     LINE_COLUMNS,
@@ -35,7 +34,6 @@ from burnish.refiners.features import (
     features,
 )
 from burnish.refiners.tagger import LINES_FILE, THRESHOLD, WEIGHTS, Tagger
-from burnish.spec import RefinerCard, StageSpec
 from burnish.training.tagger_onnx import export
 
 GAP = 16
@@ -460,16 +458,20 @@ def fit(
     config: TrainConfig,
     watch: Callable[[int, LineNet], None] | None = None,
     table: NDArray[np.float32] | None = None,
+    start: LineNet | None = None,
 ) -> LineNet:
     """Trains one network and returns its moving average.
 
-    `watch(epoch, net)` may look at the average after each epoch; `table` is where embeddings start.
+    `watch(epoch, net)` may look at the average after each epoch. `table` is where embeddings start;
+    `start` is a trained network to go on from, of the same shape.
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
     net = LineNet(config.net, config.dropout, config.token_dropout)
     if table is not None:
         net.table.data.copy_(torch.from_numpy(table))
+    if start is not None:
+        net.load_state_dict(start.state_dict())
     average = LineNet(config.net)
     average.load_state_dict(net.state_dict())
     tables = [net.table, net.scores]
@@ -887,7 +889,6 @@ def train(
         "chosen_epoch": best.epoch,
     }
     write_json(out / LINES_CARD_FILE, card)
-    refiner_card(out, card).write(out)
     say(json.dumps(card["metrics"]["dev"]))
     return card
 
@@ -973,28 +974,6 @@ def describe(data: Path, recipe: RecipeConfig, policy: Policy) -> dict[str, Any]
             "onnxruntime": onnxruntime.__version__,
         },
     }
-
-
-def refiner_card(folder: Path, lines: Mapping[str, Any]) -> RefinerCard:
-    """The card of the whole refiner: the folder's, with this part renewed, or a first one."""
-    try:
-        card = RefinerCard.read(folder)
-    except RefinerError:
-        document = StageSpec(name="document", dialect="prox-document")
-        chunk = StageSpec(name="chunk", dialect="prox-chunk")
-        stages = {"document": document, "chunk": chunk}
-        thresholds = {"keep": THRESHOLD}
-        card = RefinerCard(
-            name="burnish-tagger", kind="tagger", version="1", stages=stages, thresholds=thresholds
-        )
-    notes = {name: lines[name] for name in ("what", "sources", "licence_notes", "versions")}
-    return replace(
-        card,
-        thresholds={**card.thresholds, **lines["thresholds"]},
-        data={**card.data, **lines["data"]},
-        metrics={**card.metrics, "lines": lines["metrics"]["dev"]},
-        notes={**card.notes, "lines": notes, "seed": lines["recipe"]["student"]["seed"]},
-    )
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

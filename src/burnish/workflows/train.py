@@ -48,7 +48,9 @@ def run(config: Config, say: Callable[[str], None] = print) -> RefinerCard:
         raise MissingExtra("burnish train", error.name or "torch", "train") from None
     config.output.mkdir(parents=True, exist_ok=True)
     recipe = tagger.RecipeConfig().with_seed(config.seed)
-    lines = tagger.train(config.data, config.output, recipe.quick() if config.quick else recipe, say)
+    lines = tagger.train(
+        config.data, config.output, recipe.quick() if config.quick else recipe, say
+    )
     say("document head")
     network = Tagger.load(config.output, head=None)
     head = document_head.train_document_head(
@@ -68,9 +70,7 @@ def make_card(config: Config, lines: dict[str, Any], head: dict[str, Any]) -> Re
             keep_threshold=head["keep_threshold"],
         ),
         # What is noise to the last line is no text to train on: it is dropped, as ProX does.
-        "chunk": StageSpec(
-            name="chunk", dialect="line-labels", limits=Limits(on_removal="drop")
-        ),
+        "chunk": StageSpec(name="chunk", dialect="line-labels", limits=Limits(on_removal="drop")),
     }
     return RefinerCard(
         name=config.name,
