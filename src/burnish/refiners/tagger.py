@@ -34,7 +34,8 @@ class Prediction:
     """What the network thinks of one document.
 
     Attributes:
-        noise: probability that a line is noise, `[lines]`; one more than there are line feeds.
+        noise: how likely each line is noise, 0 to 1, shifted so that `THRESHOLD` is the best cut;
+            `[lines]`, one more than there are line feeds.
         summary: the document as the network sees it, `[context]`; mean over windows.
         edu: educational value, 0 to 5; NaN without a document head.
         format: quality of the extraction, 0 to 5; NaN without a document head.

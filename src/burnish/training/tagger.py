@@ -1,8 +1,12 @@
 """Remakes the packaged line tagger from labelled pages: read, train, choose on dev, export.
 
-A teacher is one `LineNet` trained on gold labels. The packaged network is a student of several
-teachers: it learns the gold labels and, on gold and unlabelled pages alike, the teachers' mean
-probability. Everything that is chosen (epoch, thresholds) is chosen on the dev files.
+Embeddings start from the co-occurrence of words in text without labels. One network then learns
+the gold labels and, on labelled and unlabelled pages alike, which lines an extractor that sees the
+page's HTML dropped. Epoch and thresholds are chosen on the dev files and on nothing else.
+
+Dropping much and learning the embeddings slowly matters most: a network without it knows the
+training sites by heart after one epoch. The mean of two networks is a little better and twice as
+slow; a student of that mean was no better than either.
 """
 
 from __future__ import annotations
@@ -67,12 +71,13 @@ class TrainConfig:
     batch_lines: int = 6000
     rate: float = 3e-3
     # the table starts from unlabelled text; at the network's own rate it learns pages by heart
-    embedding_rate: float = 4e-4
+    embedding_rate: float = 3e-4
     weight_decay: float = 0.02
     token_dropout: float = 0.3
     dropout: float = 0.3
     smoothing: float = 0.02
     average: float = 0.995
+    """Decay of the moving average that is kept, a step."""
     group_weights: dict[str, float] = field(
         default_factory=lambda: {
             "full": 1.0,
@@ -84,11 +89,9 @@ class TrainConfig:
         }
     )
     long_document: int = 800
+    """Documents of more lines weigh no more than one of so many."""
     auxiliary: float = 0.5
-    distillation: float = 0.0
-    """Weight of the teachers' probability where a line has a gold label too."""
-    length_weight: float = 0.0
-    """A line of n words counts 1 + `length_weight` * log(1 + n)."""
+    """Weight of the first opinion's loss and of the extractor's; a tenth of it for the kind."""
 
 
 @dataclass(slots=True)
@@ -96,7 +99,7 @@ class Corpus:
     """Documents as arrays, one after the other; document *i* owns rows `starts[i]:starts[i+1]`.
 
     `labels`: 1 noise, 0 content, -1 unknown. `extract`: 1 if an extractor dropped the line, 0 if it
-    kept it, -1 unknown. `soft`: teachers' probability of noise, NaN if none.
+    kept it, -1 unknown. `words`: blank-separated words.
     """
 
     tokens: NDArray[np.uint32]
@@ -106,7 +109,6 @@ class Corpus:
     weights: NDArray[np.float32]
     labels: NDArray[np.int8]
     extract: NDArray[np.int8]
-    soft: NDArray[np.float32]
     words: NDArray[np.int32]
     starts: NDArray[np.int64]
     kinds: NDArray[np.int64]
@@ -158,7 +160,6 @@ def build(pages: Iterable[Page]) -> Corpus:
     token_starts = np.concatenate(([0], np.cumsum(joined["counts"])))
     return Corpus(
         **joined,
-        soft=np.full(len(joined["labels"]), np.nan, np.float32),
         starts=np.concatenate(([0], np.cumsum(sizes))),
         kinds=np.array(kinds),
         token_starts=token_starts,
@@ -406,18 +407,6 @@ def batches(corpus: Corpus, order: Iterable[int], limit: int) -> Iterator[list[i
         yield chosen
 
 
-def probabilities(net: LineNet, corpus: Corpus) -> NDArray[np.float32]:
-    """Probability of noise for every line of a corpus."""
-    net.eval()
-    out = np.zeros(len(corpus.labels), np.float32)
-    with torch.no_grad():
-        for chosen in batches(corpus, range(len(corpus)), 8000):
-            b = batch_of(corpus, chosen, net.config.vocabulary)
-            logits, _, _ = net(b)
-            out[b.rows] = torch.sigmoid(logits[b.row_of, 0]).numpy()
-    return out
-
-
 def _loss(
     net: LineNet,
     corpus: Corpus,
@@ -426,21 +415,13 @@ def _loss(
     config: TrainConfig,
     group: Tensor,
 ) -> Tensor:
-    """Gold labels, teachers' probabilities, what an extractor dropped, and kind of document."""
+    """Gold labels, what an extractor dropped, and the kind of document."""
     logits, early, kinds = net(b)
     logits, early = logits[b.row_of], early[b.row_of]
     labels = torch.from_numpy(corpus.labels[b.rows].astype(np.float32))
     extract = torch.from_numpy(corpus.extract[b.rows].astype(np.float32))
-    soft = torch.from_numpy(corpus.soft[b.rows])
-    length = torch.log1p(torch.from_numpy(corpus.words[b.rows].astype(np.float32)))
-    line_weight = group[b.documents[b.row_of]] * (1 + config.length_weight * length)
-    smooth = labels * (1 - 2 * config.smoothing) + config.smoothing
-    has_soft = ~torch.isnan(soft)
-    share = torch.where(has_soft, config.distillation, 0.0)
-    known = (labels >= 0).float()
-    target = torch.where(has_soft, share * soft.nan_to_num() + (1 - share) * smooth, smooth)
-    target = torch.where((labels < 0) & has_soft, soft.nan_to_num(), target)
-    weight = line_weight * torch.where(has_soft, torch.ones_like(known), known)
+    weight = group[b.documents[b.row_of]] * (labels >= 0)
+    target = labels.clamp_min(0) * (1 - 2 * config.smoothing) + config.smoothing
     total = weight.sum().clamp_min(1)
     bce = F.binary_cross_entropy_with_logits
     loss = (bce(logits[:, 0], target, reduction="none") * weight).sum() / total
@@ -458,20 +439,16 @@ def fit(
     config: TrainConfig,
     watch: Callable[[int, LineNet], None] | None = None,
     table: NDArray[np.float32] | None = None,
-    start: LineNet | None = None,
 ) -> LineNet:
     """Trains one network and returns its moving average.
 
-    `watch(epoch, net)` may look at the average after each epoch. `table` is where embeddings start;
-    `start` is a trained network to go on from, of the same shape.
+    `watch(epoch, net)` may look at the average after each epoch. `table` is where embeddings start.
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
     net = LineNet(config.net, config.dropout, config.token_dropout)
     if table is not None:
         net.table.data.copy_(torch.from_numpy(table))
-    if start is not None:
-        net.load_state_dict(start.state_dict())
     average = LineNet(config.net)
     average.load_state_dict(net.state_dict())
     tables = [net.table, net.scores]
@@ -661,9 +638,6 @@ forbids commercial use."""
 UNLABELLED_LINES = 3, 1500
 """Fewest lines of an unlabelled document, and how many of a longer one are read."""
 
-WINDOW_CHARS = 2600
-"""Length of the windows of `chunks_*`."""
-
 
 def read(folder: Path, name: str) -> list[dict[str, Any]]:
     """The records of a compressed JSON Lines file."""
@@ -722,21 +696,6 @@ def unlabelled_pages(folder: Path) -> list[Page]:
                 dropped = _dropped(lines, set(_squeezed(main[record["id"]].split("\n"))))
             pages.append(Page(lines, (-1,) * len(lines), kind, dropped))
     return pages
-
-
-def windows(pages: Sequence[Page], seed: int) -> list[Page]:
-    """One window of each page, `WINDOW_CHARS` long at most: like those of the chunk stage."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for page in pages:
-        sizes = np.cumsum([len(line) + 1 for line in page.lines])
-        starts = sizes - sizes[0]
-        first = int(rng.integers(len(page.lines))) if rng.random() < 0.6 else 0
-        last = int(np.searchsorted(sizes, starts[first] + WINDOW_CHARS))
-        lines = page.lines[first:last]
-        if len(lines) >= UNLABELLED_LINES[0]:
-            found.append(Page(lines, (-1,) * len(lines), "chunks"))
-    return found
 
 
 def join(corpora: Sequence[Corpus]) -> Corpus:
@@ -801,36 +760,21 @@ def word_table(corpora: Sequence[Corpus], config: NetConfig, seed: int) -> NDArr
 
 @dataclass(frozen=True, slots=True)
 class RecipeConfig:
-    """The whole recipe: two teachers that err differently, and the student that is shipped.
+    """The whole recipe."""
 
-    The small teacher, much dropped out, is better on the small files (turku, chunks); the large one
-    on full pages.
-    """
-
-    teachers: tuple[TrainConfig, ...] = (
-        TrainConfig(seed=1, epochs=3, embedding_rate=3e-4),
-        TrainConfig(
-            net=NetConfig(vocabulary=1 << 17, hidden=128, context=96),
-            seed=1,
-            epochs=4,
-            embedding_rate=2.5e-4,
-            token_dropout=0.25,
-            dropout=0.2,
-        ),
-    )
-    student: TrainConfig = TrainConfig(
-        net=NetConfig(hidden=112),
-        seed=11,
-        epochs=4,
-        embedding_rate=4e-4,
-        token_dropout=0.2,
-        dropout=0.15,
-        smoothing=0.0,
-        distillation=0.6,
-        length_weight=0.3,
-    )
+    network: TrainConfig = TrainConfig()
     text_seed: int = 11
-    """For the embeddings' start and the windows cut from unlabelled pages."""
+    """For the embeddings' start."""
+
+    def with_seed(self, seed: int) -> RecipeConfig:
+        """The same recipe with every seed moved by `seed`; 0 is the packaged one."""
+        network = replace(self.network, seed=self.network.seed + seed)
+        return replace(self, network=network, text_seed=self.text_seed + seed)
+
+    def quick(self) -> RecipeConfig:
+        """A small network and one epoch: to try the way, not to use the result."""
+        net = NetConfig(vocabulary=1 << 14, hidden=32, context=16, scan=4)
+        return replace(self, network=replace(self.network, net=net, epochs=1))
 
 
 def train(
@@ -852,40 +796,20 @@ def train(
     """
     recipe = config or RecipeConfig()
     gold = {name: build(gold_pages(data, *place)) for name, place in GOLD.items()}
-    pages = unlabelled_pages(data)
-    unlabelled = build(pages)
+    unlabelled = build(unlabelled_pages(data))
     dev = {name: build(gold_pages(data, *place)) for name, place in DEV.items()}
     say(f"{sum(map(len, gold.values()))} labelled and {len(unlabelled)} unlabelled documents")
     text = (unlabelled, gold["train"], gold["train_snippets"])
 
-    nets = [settings.net for settings in (*recipe.teachers, recipe.student)]
-    tables = {
-        net.vocabulary: word_table(text, net, recipe.text_seed)
-        for net in {net.vocabulary: net for net in nets}.values()
-    }
-
-    corpus = join([*gold.values(), unlabelled])
-    teachers: list[LineNet] = []
-    teachers_dev: list[dict[str, float]] = []
-    for settings in recipe.teachers:
-        net = fit(corpus, settings, table=tables[settings.net.vocabulary])
-        judged = {name: judge(net, part) for name, part in dev.items()}
-        teachers_dev.append(report(judged, choose_policy(judged)))
-        say(f"teacher {len(teachers) + 1}: {json.dumps(teachers_dev[-1])}")
-        teachers.append(net)
-
-    corpus = join([corpus, build(windows(pages, recipe.text_seed))])
-    views = [probabilities(net, corpus) for net in teachers]
-    corpus.soft = np.mean(views, axis=0, dtype=np.float32)
+    table = word_table(text, recipe.network.net, recipe.text_seed)
     best = Best(dev, say)
-    fit(corpus, recipe.student, best.watch, tables[recipe.student.net.vocabulary])
+    fit(join([*gold.values(), unlabelled]), recipe.network, best.watch, table)
     policy = choose_policy(best.judged)
     out.mkdir(parents=True, exist_ok=True)
     export(best.net, out / LINES_FILE, policy)
     card = describe(data, recipe, policy)
     card["metrics"] = {
         "dev": evaluate(data, Tagger.load(out)),
-        "teachers_dev": teachers_dev,
         "chosen_epoch": best.epoch,
     }
     write_json(out / LINES_CARD_FILE, card)
@@ -908,7 +832,7 @@ class Best:
         judged = {name: judge(net, part) for name, part in self.dev.items()}
         policy = choose_policy(judged)
         score = dev_score(judged, policy)
-        self.say(f"student, epoch {epoch}: {json.dumps(report(judged, policy))}")
+        self.say(f"epoch {epoch}: {json.dumps(report(judged, policy))}")
         if score > self.score:
             self.score, self.epoch, self.judged = score, epoch, judged
             self.net = LineNet(net.config)
