@@ -28,7 +28,8 @@ class StageSpec:
             document at once.
         overlap: share of a window, 0 to under 1, that repeats the window before it.
         keep_threshold: a document whose probability of keeping is below this is dropped; None
-            leaves the decision to the refiner's program.
+            leaves the decision to the refiner's program. (The scores are stored, so another
+            threshold needs no model.)
         limits: the bounds of its programs.
     """
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from burnish.program.lines import Chunk
-from burnish.program.operations import DropDocument, Program, RemoveLines
+from burnish.program.operations import Program, RemoveLines
 from burnish.refiners.base import Draft
 from burnish.refiners.tagger import Prediction, Tagger
 from burnish.spec import RefinerCard
@@ -45,12 +45,11 @@ def _predictor(folder: Path) -> _Predictor:
 
 
 class DocumentTagger:
-    """Drops a document whose probability of keeping is under the card's threshold."""
+    """Scores documents; the stage's threshold on the probability of keeping decides."""
 
     def __init__(self, folder: Path, card: RefinerCard) -> None:
         self.name = f"{card.name} {card.version}"
         self._predictor = _predictor(folder)
-        self._threshold = card.thresholds["keep"]
 
     def measure(self, text: str) -> int:
         """Characters."""
@@ -62,9 +61,7 @@ class DocumentTagger:
     def _draft(self, chunk: Chunk) -> Draft:
         found = self._predictor.predict(chunk.text)
         scores = {"edu": found.edu, "format": found.format, "keep": found.keep}
-        rounded = {name: round(float(score), 4) for name, score in scores.items()}
-        program: Program = (DropDocument(),) if rounded["keep"] < self._threshold else ()
-        return Draft(program, scores=rounded)
+        return Draft((), scores={name: round(score, 4) for name, score in scores.items()})
 
 
 class LineTagger:

@@ -51,7 +51,6 @@ BOOK_FILES = {
 }
 """Long texts and how many passages are taken of each."""
 
-CARD_FILE = "document_head.json"
 PASSAGE_CHARS = 8000
 TOPICS = 64
 SHAPE_AXES = 64
@@ -89,13 +88,13 @@ def train_document_head(
     seed: int = 0,
     tag: Tag | None = None,
 ) -> dict[str, Any]:
-    """Writes `document_head.npz` and `document_head.json` and returns what the latter holds.
+    """Writes `document_head.npz` and returns what the refiner card says of it.
 
     Takes a minute on one core; the same data, seed and number of threads give the same bytes.
 
     Args:
         data_dir: folder with `seed`, `corpus`, `boilerplate` and `text`.
-        output_dir: where the two files go.
+        output_dir: where the file goes.
         seed: of the passages, the low-rank table, the folds and the bootstrap.
         tag: gives for each line of a text the probability that it is noise; without it the head
             is trained to be given zeros.
@@ -130,7 +129,6 @@ def train_document_head(
             name: _sha256(data / name) for name in (TRAIN_FILE, DEV_FILE, *PAGE_FILES, *BOOK_FILES)
         },
     }
-    (Path(output_dir) / CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     return card
 
 

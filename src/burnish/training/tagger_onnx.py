@@ -16,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from burnish.refiners.features import FEATURE_VERSION, LINE_COLUMNS, SURFACE, TOKEN_COLUMNS
 
 if TYPE_CHECKING:
-    from burnish.training.tagger import Context, LineNet, Policy, Scan
+    from burnish.training.network import Context, LineNet, Scan
+    from burnish.training.policy import Policy
 
 OPSET = 18
 

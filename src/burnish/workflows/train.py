@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from burnish import __version__
 from burnish.errors import InputError, MissingExtra
 from burnish.program.limits import Limits
+from burnish.refiners.document_head import WEIGHTS_FILE as HEAD_FILE
 from burnish.refiners.tagger import Tagger
 from burnish.spec import RefinerCard, StageSpec
 
-if TYPE_CHECKING:
-    from burnish.training.tagger import RecipeConfig
+_LINE_NOTES = ("what", "sources", "licence_notes", "versions", "features", "policy", "recipe")
+_HEAD_NOTES = ("documents", "line_noise", "feature_version")
 
 NEEDED = ("boilerplate", "seed", "corpus", "text")
 
@@ -47,12 +48,14 @@ def run(config: Config, say: Callable[[str], None] = print) -> RefinerCard:
     except ModuleNotFoundError as error:
         raise MissingExtra("burnish train", error.name or "torch", "train") from None
     config.output.mkdir(parents=True, exist_ok=True)
+    # A head that was made for another network must not judge this one.
+    (config.output / HEAD_FILE).unlink(missing_ok=True)
     recipe = tagger.RecipeConfig().with_seed(config.seed)
     lines = tagger.train(
         config.data, config.output, recipe.quick() if config.quick else recipe, say
     )
     say("document head")
-    network = Tagger.load(config.output, head=None)
+    network = Tagger.load(config.output)
     head = document_head.train_document_head(
         config.data, config.output, config.seed, lambda text: network.predict(text).noise
     )
@@ -79,9 +82,13 @@ def make_card(config: Config, lines: dict[str, Any], head: dict[str, Any]) -> Re
         stages=stages,
         thresholds=lines["thresholds"],
         data={**lines["data"], **head["data"]},
-        metrics={"lines": lines["metrics"], "documents": head["dev"]},
+        metrics={
+            "lines": lines["metrics"],
+            "documents": {name: head[name] for name in ("dev", "cross_validation")},
+        },
         notes={
             "seed": config.seed,
-            **{key: lines[key] for key in ("sources", "licence_notes", "versions")},
+            **{key: lines[key] for key in _LINE_NOTES},
+            "document_head": {key: head[key] for key in _HEAD_NOTES},
         },
     )
