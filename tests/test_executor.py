@@ -153,7 +153,7 @@ def test_no_program_is_a_failure_and_never_keeps() -> None:
     outcome = execute_parsed(TEXT, None, [Issue("cut-off", "keep is cut off")])
     assert (outcome.status, outcome.text) == (Status.FAILED, TEXT)
     assert outcome.reason == "no usable program"
-    assert execute_parsed(TEXT, None, []).reason == "no program"
+    assert execute_parsed(TEXT, None, []).reason == "no usable program"
 
 
 def test_issues_of_reading_stand_before_those_of_execution() -> None:
