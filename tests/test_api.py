@@ -107,3 +107,42 @@ def test_refine_reads_lazily_and_names_the_bad_document() -> None:
     with pytest.raises(InputError, match="document 1"):
         list(burnish.refine([{"text": "fine"}, {"body": "no text"}], refiner="c4-lines",
                             stages=("chunk",)))  # fmt: skip
+
+
+def test_the_records_before_a_bad_document_are_not_lost() -> None:
+    rows: list[object] = [{"text": f"Text {n}."} for n in range(10)]
+    rows[5] = {"body": "no text"}
+    records = burnish.refine(rows, "c4-lines", "chunk")  # type: ignore[arg-type]
+    assert [next(records).id for _ in range(5)] == ["0", "1", "2", "3", "4"]
+    with pytest.raises(InputError, match="document 5"):
+        next(records)
+
+
+@pytest.mark.parametrize("row", ["a text", None, {"text": 1}, {1: "x"}, burnish.Document("a", b"")])  # type: ignore[arg-type]
+def test_what_is_no_document_is_an_input_error(row: object) -> None:
+    with pytest.raises(InputError, match="document 0"):
+        list(burnish.refine([row], "c4-lines", "chunk"))  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("documents", ["a text", {"text": "a text"}, burnish.Document("a", ""), 5])
+def test_documents_come_in_a_row(documents: object) -> None:
+    with pytest.raises(UsageError, match="list"):
+        burnish.refine(documents, "c4-lines", "chunk")  # type: ignore[arg-type]
+
+
+def test_ids_are_those_of_the_command_line() -> None:
+    values = ["a", 7, None, "", 1.5, True]
+    rows = [{"id": value, "text": ""} for value in values]
+    found = [record.id for record in burnish.refine(rows, "c4-lines", "chunk")]
+    assert found == ["a", "7", "2", "3", "4", "5"]
+    with pytest.raises(InputError, match="'key'"):
+        list(burnish.refine([{"text": ""}], "c4-lines", "chunk", id_column="key"))
+
+
+def test_arguments_without_effect_are_usage_errors() -> None:
+    with pytest.raises(UsageError, match="probability"):
+        burnish.refine([], keep_threshold="0.5")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no effect"):
+        burnish.refine([], stages="chunk", keep_threshold=0.5)
+    with pytest.raises(UsageError, match="twice"):
+        burnish.refine([], stages=("chunk", "chunk"))

@@ -65,6 +65,40 @@ def test_restore_one_document(tmp_path: Path) -> None:
     assert b"nobody" in missing.stderr
 
 
+def test_restore_tells_of_several_documents_with_one_id(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"id":"a","text":"One"}\n{"id":"a","text":"Two"}\n')
+    burnish("refine", tmp_path / "x.jsonl", "--output", tmp_path / "out", *RULES)
+    result = burnish("restore", tmp_path / "out", "--id", "a")
+    assert (result.returncode, result.stdout) == (0, b"One")
+    assert b"2 documents have the id 'a'" in result.stderr
+
+
+def test_restore_wants_a_finished_run(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    burnish("refine", EXAMPLES, "--output", out, *RULES)
+    (out / "summary.json").unlink()
+    result = burnish("restore", out)
+    assert result.returncode == 1
+    assert b"not finished: run burnish refine again, or use --partial" in result.stderr
+    assert burnish("restore", out, "--partial").returncode == 0
+
+
+def test_refine_takes_nanoseconds(tmp_path: Path) -> None:
+    texts = [row["text"] for row in read_jsonl(EXAMPLES)]
+    when = pa.array([1600000000123456789] * len(texts), pa.timestamp("ns"))
+    pq.write_table(pa.table({"text": texts, "when": when}), tmp_path / "x.parquet")
+    options = ("--output", tmp_path / "out", *RULES, "--format", "parquet")
+    result = burnish("refine", tmp_path / "x.parquet", *options)
+    assert result.returncode == 0, result.stderr
+
+
+def test_refine_fails_where_no_row_is_a_document(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"text":1}\n{"text":2}\n{"text":null}\n')
+    result = burnish("refine", tmp_path / "x.jsonl", "--output", tmp_path / "out", *RULES)
+    assert result.returncode == 1
+    assert b"no row is a document; the commonest reason: the column 'text' is int" in result.stderr
+
+
 def test_restore_notices_a_changed_document(tmp_path: Path) -> None:
     out = tmp_path / "out"
     burnish("refine", EXAMPLES, "--output", out, *RULES)

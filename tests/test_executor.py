@@ -77,6 +77,10 @@ def test_count_and_offset_choose_the_occurrence() -> None:
     assert after(ReplaceText(0, 1, "x", "y", count=0), text=text) == text
 
 
+def test_no_occurrence_is_none_at_an_offset_too() -> None:
+    assert after(ReplaceText(0, 0, "=", "", count=0, offset=0), text="=") == "="
+
+
 def test_replacements_do_not_cascade() -> None:
     assert after(ReplaceText(0, 0, "a", "b"), ReplaceText(0, 0, "b", "c"), text="ab") == "bc"
 
@@ -174,6 +178,20 @@ def test_many_operations_take_no_quadratic_time() -> None:
     program += [InsertLines(n, 0, "y") for n in lines]
     outcome = execute(text, tuple(program), limits=ALL)
     assert outcome.text == "\n".join(["y\na x c d"] * 2_500)
+
+
+def test_equal_operations_are_one() -> None:
+    text = "\n".join(["alpha beta"] * 5_000)
+    repeated = (ReplaceText(0, 4_999, "beta", "x"),) * 5_000
+    assert execute(text, repeated).text == text.replace("beta", "x")
+
+
+def test_work_that_changes_nothing_has_an_end() -> None:
+    text = "\n".join(["alpha beta"] * 5_000)
+    missing = tuple(ReplaceText(0, 0, f"gamma {n}", "x") for n in range(10_001))
+    nested = tuple(ReplaceText(0, n, "beta", "x") for n in range(5_000))
+    assert execute(text, missing).reason == "edit limit"
+    assert execute(text, nested).reason == "edit limit"
 
 
 def test_a_program_is_cut_to_the_lines_that_a_window_owns() -> None:

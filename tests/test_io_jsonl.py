@@ -232,3 +232,9 @@ def test_no_archive_at_all(tmp_path: Path, suffix: str, content: bytes):
     assert damage is not None
     with pytest.raises(DamagedFile):
         list(jsonl.decompress(str(path), suffix))
+
+
+def test_a_number_beyond_floats_does_not_become_infinity():
+    assert "1e400 is too large" in reason(b'{"text":"t","n":[1e400]}\n')
+    (document,) = documents(b'{"text":"t","n":NaN}\n')
+    assert b"NaN" in jsonl.dumps(document.columns)

@@ -154,3 +154,41 @@ def test_damaged_parquet_gives_a_damage_row(tmp_path: Path, how: str):
     if how == "corrupt":  # the other row groups are all there
         assert "rows 50 to 59 are lost" in damage.reason
         assert len(rows) == 91
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path):
+    table = pa.table([["a"], ["b"], [1]], names=["text", "text", "n"])
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=r"x\.parquet has several columns 'text'"):
+        plan([tmp_path])
+
+
+def test_the_output_of_a_run_is_no_input(tmp_path: Path):
+    (tmp_path / "out" / "manifest").mkdir(parents=True)
+    (tmp_path / "out" / "manifest" / "settings.json").write_text("{}")
+    (tmp_path / "out" / "a.jsonl").write_bytes(LINE)
+    (tmp_path / "b.jsonl").write_bytes(LINE)
+    assert [file.name for file in plan([tmp_path]).files] == ["b.jsonl"]
+    with pytest.raises(InputError, match=r"is the output of a run; give .*/documents"):
+        plan([tmp_path / "out"])
+
+
+@pytest.mark.parametrize(
+    ("data", "columns", "message"),
+    [
+        (b'{bad\n{"body":"a","n":1}\n', Columns(), "no column 'text'; its columns are body, n"),
+        (b'{"text":"a"}\n', Columns(id="url"), "no column 'url'; its columns are text"),
+        (b'[{"text":"a"}]', Columns(), "JSON array"),
+        (b'[\n{"text":"a"},\n{"text":"b"}\n]\n', Columns(), "JSON array"),
+    ],
+)
+def test_a_look_at_the_first_rows(tmp_path: Path, data: bytes, columns: Columns, message: str):
+    (tmp_path / "x.json").write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        plan([tmp_path], columns=columns)
+
+
+@pytest.mark.parametrize("data", [b'[1]\n{"text":"a"}\n', b'{"n":1}\n{"text":"a"}\n', b"{bad\n"])
+def test_a_look_lets_odd_rows_pass(tmp_path: Path, data: bytes):
+    (tmp_path / "x.jsonl").write_bytes(data)
+    assert plan([tmp_path]).files

@@ -10,8 +10,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,9 @@ from burnish.io import jsonl, output
 from burnish.io.output import read_part, read_rejected, read_run
 from burnish.runner.base import Job, Progress, Summary
 from burnish.runner.local import run
+from burnish.runner.manifest import Manifest
 from burnish.schema import Edit, revert_edits, text_hash
+from burnish.workflows.restore import restore, write_restored
 
 FORMATS = ("jsonl.zst", "parquet")
 WORDS = ("keep", "edit\n\n", "drop", "fail", "")
@@ -533,3 +538,197 @@ def test_an_empty_input_is_a_finished_run(source: Path):
     assert run(job(source)).finished
     source.write_bytes(b"")
     assert run(job(source, output=source.parent / "other")).documents == 0
+
+
+# ---------------------------------------------------------------------------------- back as it came
+
+
+def test_parquet_comes_back_with_types_that_python_has_not(tmp_path: Path):
+    texts = [f"{WORDS[n % 5]} {n}" for n in range(120)]
+    table = pa.table(
+        {
+            "time": pa.array([1600000000123456789 + n for n in range(120)], pa.timestamp("ns")),
+            "text": texts,
+            "span": pa.array(range(120), pa.duration("ns")),
+            "price": pa.array([Decimal("1.50")] * 120, pa.decimal128(9, 2)),
+            "raw": [b"\xff"] * 120,
+        }
+    )
+    pq.write_table(table, tmp_path / "x.parquet")
+    run(job(tmp_path / "x.parquet", format="parquet"))
+    target, count = write_restored(tmp_path / "out")
+    assert count == 120
+    assert pq.read_table(target).equals(table)
+    assert [found.text for found in restore(tmp_path / "out")] == texts
+    with pytest.raises(InputError, match="the column 'time' is no plain value"):
+        _ = next(restore(tmp_path / "out")).row
+    with pytest.raises(
+        UsageError, match=r"column 'time' can not be stored as JSON; choose \.parqu"
+    ):
+        write_restored(tmp_path / "out", tmp_path / "r.jsonl")
+    with pytest.raises(OutputError, match="column 'time' can not be stored as JSON"):
+        run(job(tmp_path / "x.parquet", output=tmp_path / "json"))
+
+
+@pytest.mark.parametrize("column", ["span", "price", "raw"])
+def test_what_json_can_not_hold_is_named(tmp_path: Path, column: str):
+    values = {"span": pa.array([1], pa.duration("s")), "price": [Decimal("1.5")], "raw": [b"a"]}
+    pq.write_table(pa.table({"text": ["keep"], column: values[column]}), tmp_path / "x.parquet")
+    run(job(tmp_path / "x.parquet", format="parquet"))
+    with pytest.raises(UsageError, match=f"column '{column}'.*choose .parquet"):
+        write_restored(tmp_path / "out", tmp_path / "r.jsonl")
+
+
+def test_a_parquet_run_of_json_comes_back_in_order(source: Path):
+    rows = [{"v": 1, "text": "drop"}, {"text": "keep"}, {"text": "edit a", "w": 0.5}] * 20
+    source.write_bytes(lines(rows))
+    run(job(source, format="parquet", shard_bytes=100))
+    target, _ = write_restored(source.parent / "out")
+    found = pq.read_table(target, columns=["text", "v", "w"]).to_pylist()
+    assert found == [{"text": r["text"], "v": r.get("v"), "w": r.get("w")} for r in rows]
+
+
+def test_a_parquet_run_without_documents_comes_back_empty(source: Path):
+    source.write_bytes(b"")
+    run(job(source, format="parquet"))
+    target, count = write_restored(source.parent / "out")
+    assert (count, pq.read_table(target).num_rows) == (0, 0)
+
+
+def test_an_unfinished_run_comes_back_only_on_request(source: Path):
+    run(job(source, task=(0, 2)))
+    with pytest.raises(InputError, match="not finished: run burnish refine again, or use --part"):
+        list(restore(source.parent / "out"))
+    assert 0 < len(list(restore(source.parent / "out", partial=True))) < 120
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("programs", "more documents than programs"),
+        ("documents", "more programs than documents"),
+        ("dropped", "more programs than documents"),
+    ],
+)
+def test_a_missing_part_is_noticed(source: Path, form: str, kind: str, message: str):
+    run(job(source, format=form))
+    output.parts_of(source.parent / "out", kind)[1].unlink()
+    with pytest.raises(InputError, match=message + ".*Delete summary.json and manifest/0"):
+        list(restore(source.parent / "out"))
+    with pytest.raises(InputError, match=message):
+        list(read_run(source.parent / "out"))
+
+
+def test_missing_and_foreign_shards_are_noticed(source: Path):
+    out = source.parent / "out"
+    run(job(source))
+    for kind in output.PART_FOLDERS:
+        (out / kind / "00000-00001.jsonl.zst").unlink(missing_ok=True)
+    with pytest.raises(InputError, match="00000-00001.jsonl.zst has 0 documents, not"):
+        list(restore(out))
+    part = out / "documents" / "00000-00000.jsonl.zst"
+    part.with_name("00009-00000.jsonl.zst").write_bytes(part.read_bytes())
+    with pytest.raises(InputError, match="00009-00000.jsonl.zst is no part of the run"):
+        list(restore(out))
+
+
+def test_a_part_that_is_mended_as_told_comes_back(source: Path):
+    out = source.parent / "out"
+    run(job(source))
+    before = tree(out)
+    (out / "programs" / "00000-00001.jsonl.zst").unlink()
+    (out / "summary.json").unlink()
+    (out / "manifest" / "00000-00001.json").unlink()
+    run(job(source))
+    assert tree(out) == before
+
+
+# ------------------------------------------------------------------------------- notes and locks
+
+
+def test_damaged_notes_are_told(source: Path):
+    out = source.parent / "out"
+    run(job(source))
+    for name in ("summary.json", "manifest/00000-00001.json", "manifest/settings.json"):
+        good = (out / name).read_bytes()
+        for bad in (b"{", b"[]"):
+            (out / name).write_bytes(bad)
+            with pytest.raises(OutputError, match=f"{name} is damaged; (delete it|bring it)"):
+                list(restore(out))
+        (out / name).write_bytes(good)
+    (out / "timing.json").write_bytes(b"{")
+    (out / "summary.json").unlink()
+    (out / "documents" / ".DS_Store").write_bytes(b"")
+    assert run(job(source)).finished
+
+
+def test_a_changed_stage_is_told_in_short(source: Path):
+    def stages(threshold: float) -> dict[str, Any]:
+        return {"stages": [{"name": "document", "keep_threshold": threshold}, {"name": "chunk"}]}
+
+    run(job(source, settings=stages(0.3)))
+    with pytest.raises(SettingsChanged) as caught:
+        run(job(source, settings=stages(0.2)))
+    assert caught.value.differences == {"stages.document.keep_threshold": (0.3, 0.2)}
+
+
+def test_columns_of_parallel_tasks_must_fit(source: Path):
+    rows = [{"text": "keep " * 100, "v": n if n < 10 else "n"} for n in range(20)]
+    source.write_bytes(lines(rows))
+    first = job(source, format="parquet", task=(0, 2), shard_bytes=len(source.read_bytes()) // 2)
+    second = replace(first, task=(1, 2))
+    run(first)  # whose note the second does not see when it begins
+    note = first.output / "manifest" / "00000-00000.json"
+    hidden = note.with_suffix(".hidden")
+    note.rename(hidden)
+
+    def reveal(progress: Progress) -> None:
+        if hidden.exists():
+            hidden.rename(note)
+
+    with pytest.raises(OutputError, match=r"column 'v'.*jsonl\.zst"):
+        run(second, on_progress=reveal)
+    assert not (first.output / "summary.json").exists()
+
+
+def test_an_object_without_fields_does_not_fit_parquet(source: Path):
+    source.write_bytes(lines([{"text": "keep", "n": 1, "meta": {}}]))
+    with pytest.raises(OutputError, match=r"column 'meta'.*Choose the format jsonl\.zst"):
+        run(job(source, format="parquet"))
+
+
+def test_siblings_do_not_refuse_each_other(tmp_path: Path):
+    refused = []
+
+    def enter(task: int) -> None:
+        for _ in range(60):
+            try:
+                with Manifest(tmp_path / "out", {}, (task, 2)):
+                    pass
+            except OutputError as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=enter, args=(task,)) for task in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not refused
+
+
+def test_without_locks_nothing_of_others_is_swept(source: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    run(job(source, task=(0, 2)))
+    left = [source.parent / "out" / "documents" / f".tmp-{n}of2-1-x" for n in (0, 1)]
+    for path in left:
+        path.write_bytes(b"half")
+    (source.parent / "out" / ".locks" / "task-1-of-2").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr("fcntl.flock", refuse)
+        run(job(source, task=(0, 2)))
+    assert all(path.exists() for path in left)
+    run(job(source, task=(0, 2)))
+    assert not any(path.exists() for path in left)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -156,3 +156,44 @@ def test_limits_of_the_stage_apply() -> None:
 def test_blank_documents_go_through(text: str) -> None:
     record = refine(text, scripted("keep_chunk()"))
     assert (record.status, record.text) == (Status.KEPT, text)
+
+
+class _Counting(_Scored):
+    """Writes a number of drafts that has nothing to do with the chunks."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def write(self, chunks: Sequence[Chunk]) -> list[Draft]:
+        return [Draft(())] * self.count
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_wrong_number_of_drafts_is_a_failure(count: int) -> None:
+    documents = [Document("a", "x"), Document("b", "y")]
+    records = list(Pipeline([Stage(CHUNK, _Counting(count))]).run(documents))
+    assert [record.status for record in records] == [Status.FAILED] * 2
+    assert records[0].issues[0].message.startswith("scored: ")
+
+
+class _Unsure(_Scored):
+    def write(self, chunks: Sequence[Chunk]) -> list[Draft]:
+        return [Draft((), scores={"keep": float("nan") if "?" in c.text else 0.9}) for c in chunks]
+
+
+def test_a_keep_score_that_is_no_number_keeps_nothing() -> None:
+    spec = StageSpec(name="document", dialect="prox-document", keep_threshold=0.5)
+    documents = [Document("a", "?"), Document("b", "y")]
+    records = list(Pipeline([Stage(spec, _Unsure())]).run(documents))
+    assert [record.status for record in records] == [Status.FAILED, Status.KEPT]
+
+
+def test_documents_before_a_failure_of_their_source_come_through() -> None:
+    def source() -> Iterator[Document]:
+        yield Document("a", "x")
+        raise OSError("gone")
+
+    records = Pipeline([scripted("keep_chunk()")]).run(source())
+    assert next(records).id == "a"
+    with pytest.raises(OSError, match="gone"):
+        next(records)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from burnish.errors import RefinerError
+from burnish.program.lines import Chunk
+from burnish.refiners import load_refiner, tagging
 from burnish.refiners import tagger as module
 from burnish.refiners.features import Features
 from burnish.refiners.tagger import THRESHOLD, Tagger, open_session
@@ -101,3 +108,51 @@ def test_a_document_head_is_asked() -> None:
     found = Tagger.load(head=Counter()).predict(PAGE)
     assert (found.edu, found.format) == (2.0, 4.0)
     assert found.keep == pytest.approx((PAGE.count("\n") + 1) / 100)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the packaged refiner."""
+    return Path(shutil.copytree(module.WEIGHTS, tmp_path / "refiner"))
+
+
+@pytest.mark.parametrize("name", ["lines.onnx", "document_head.npz"])
+@pytest.mark.parametrize("data", [None, b"", b"junk"])
+def test_a_missing_or_damaged_file_is_named(folder: Path, name: str, data: bytes | None) -> None:
+    if data is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(data)
+    with pytest.raises(RefinerError, match=name):
+        load_refiner(str(folder), "document")
+
+
+def test_lines_need_no_document_head(folder: Path) -> None:
+    (folder / "document_head.npz").unlink()
+    refiner, _ = load_refiner(str(folder), "chunk")
+    assert refiner.write([Chunk.whole(PAGE)])[0].program
+
+
+def test_lines_need_a_threshold(folder: Path) -> None:
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**card, "thresholds": {}}))
+    with pytest.raises(RefinerError, match=r"card\.json: thresholds\.noise"):
+        load_refiner(str(folder), "chunk")
+
+
+def test_predictions_are_remembered_for_a_batch_and_no_longer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tagging, "_REMEMBERED", 3)
+    monkeypatch.setattr(tagging, "_REMEMBERED_CHARACTERS", 10)
+    predictor = tagging._Predictor(folder)
+    for text in ("a", "b", "c", "d"):
+        predictor.predict(text)
+    assert list(predictor.remembered) == ["b", "c", "d"]
+    assert predictor.predict("b") is predictor.predict("b")
+    predictor.predict("e" * 9)
+    assert list(predictor.remembered) == ["d", "e" * 9]
+    predictor.predict("f" * 99)
+    assert list(predictor.remembered) == ["f" * 99]
+    predictor.predict("g")
+    assert list(predictor.remembered) == ["g"]

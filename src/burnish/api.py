@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from burnish.dialects import Parsed, get_dialect
-from burnish.errors import InputError
+from burnish.errors import InputError, UsageError
+from burnish.io.rows import BadRow, Columns, choose_id, choose_text
 from burnish.program import executor
 from burnish.program.executor import Outcome
 from burnish.program.limits import Limits
@@ -40,11 +41,11 @@ def execute(
 def refine(
     documents: Iterable[Mapping[str, Any] | Document],
     refiner: str = "default",
-    stages: Sequence[str] = ("document", "chunk"),
+    stages: str | Sequence[str] = ("document", "chunk"),
     *,
     keep_threshold: float | None = None,
     text_column: str = "text",
-    id_column: str = "id",
+    id_column: str | None = None,
 ) -> Iterator[Record]:
     """Refines documents and yields one Record for each, in order.
 
@@ -52,29 +53,53 @@ def refine(
         documents: Documents, or mappings with a text under `text_column`. They are read as the
             records are asked for.
         refiner: name of a refiner that comes with the package, or a folder with a refiner card.
-        stages: "document" (keep or drop the whole), "chunk" (remove lines), in the order wanted.
+        stages: "document" (keep or drop the whole), "chunk" (remove lines), in the order wanted, or
+            one of them alone.
         keep_threshold: drop documents whose probability of keeping is lower than this (0 to 1);
             None takes the refiner's own.
+        text_column: the key of a mapping's text.
+        id_column: the key of a mapping's id, a string or an integer. None takes "id" where there is
+            one, and otherwise the document's number, counted from 0.
 
-    Raises RefinerError for an unknown refiner, UsageError for an unknown stage, at the call; and
-    InputError for a mapping without a text, when it is reached.
+    Raises RefinerError for an unknown refiner, UsageError for an argument that can not be used, at
+    the call; and InputError for a document without a text (or without the id that was asked for)
+    when it is reached, after the records of all documents before it.
     """
     from burnish.workflows.refine import load_pipeline
 
-    pipeline = load_pipeline(refiner, tuple(stages), keep_threshold)
-    return pipeline.run(_documents(documents, text_column, id_column))
+    if isinstance(documents, str | bytes | Mapping | Document) or not _is_iterable(documents):
+        raise UsageError(
+            "refine takes documents, one after the other, and not a single "
+            f"{type(documents).__name__}; put it in a list"
+        )
+    stages = (stages,) if isinstance(stages, str) else tuple(stages)
+    pipeline = load_pipeline(refiner, stages, keep_threshold)
+    return pipeline.run(_documents(documents, Columns(text_column, id_column)))
+
+
+def _is_iterable(value: object) -> bool:
+    try:
+        iter(value)  # type: ignore[call-overload]
+    except TypeError:
+        return False
+    return True
 
 
 def _documents(
-    rows: Iterable[Mapping[str, Any] | Document], text_column: str, id_column: str
+    rows: Iterable[Mapping[str, Any] | Document], columns: Columns
 ) -> Iterator[Document]:
     for number, row in enumerate(rows):
         if isinstance(row, Document):
+            if not isinstance(row.text, str):
+                kind = type(row.text).__name__
+                raise InputError(f"document {number}: its text is {kind}, not a string")
             yield row
-            continue
-        text = row.get(text_column)
-        if not isinstance(text, str):
-            raise InputError(
-                f"document {number} has no text under {text_column!r}; its keys: {', '.join(row)}"
-            )
-        yield Document(str(row.get(id_column, number)), text, row)
+        elif isinstance(row, Mapping):
+            try:
+                text, identity = choose_text(row, columns), choose_id(row, columns, str(number))
+            except BadRow as bad:
+                raise InputError(f"document {number}: {bad}") from None
+            yield Document(identity, text, row)
+        else:
+            kind = type(row).__name__
+            raise InputError(f"document {number} is {kind}, neither a mapping nor a Document")

@@ -6,15 +6,18 @@ Nobody types a window size twice: training writes the card, inference reads it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
+from burnish.dialects import dialect_names
 from burnish.errors import RefinerError
 from burnish.program.limits import Limits
 
 CARD_FILE = "card.json"
+STAGES = ("document", "chunk")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +51,11 @@ class StageSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StageSpec:
-        """Raises RefinerError for a key that no setting has."""
-        unknown = set(data) - {f.name for f in fields(cls)}
-        if unknown:
-            raise RefinerError(f"unknown setting in a stage: {', '.join(sorted(unknown))}")
-        limits = Limits(**data.get("limits", {}))
-        return cls(**{**data, "limits": limits})
+        """Raises RefinerError, naming the key, for an unknown, missing or impossible setting."""
+        _check(data, cls, _STAGE_RULES)
+        limits = data.get("limits", {})
+        _check(limits, Limits, _LIMIT_RULES, "limits.")
+        return cls(**{**data, "limits": Limits(**limits)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +97,107 @@ class RefinerCard:
         """The card of the refiner in this folder. Raises RefinerError if there is no usable one."""
         path = folder / CARD_FILE
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            stages = {name: StageSpec.from_json(spec) for name, spec in data.pop("stages").items()}
-            return cls(stages=stages, **data)
+            return cls._from_json(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise RefinerError(f"{folder} holds no refiner: there is no {CARD_FILE}") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except OSError as error:
+            raise RefinerError(f"can not read {path}: {error.strerror or error}") from None
+        except (ValueError, RecursionError, RefinerError) as error:
             raise RefinerError(f"{path} is not a refiner card: {error}") from None
+
+    @classmethod
+    def _from_json(cls, data: Mapping[str, Any]) -> RefinerCard:
+        _check(data, cls, _CARD_RULES)
+        for name, value in data.get("thresholds", {}).items():
+            _SHARE.check(f"thresholds.{name}", value)
+        stages = {}
+        for name, stage in data["stages"].items():
+            try:
+                stages[name] = StageSpec.from_json(stage)
+            except RefinerError as error:
+                raise RefinerError(f"stage {name!r}: {error}") from None
+            if stages[name].name != name:
+                raise RefinerError(f"stage {name!r}: its name is {stages[name].name!r}")
+        return cls(**{**data, "stages": stages})
+
+
+# ------------------------------------------------------------------------------------ checks
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What a setting may be, for the program and for people."""
+
+    allows: Callable[[Any], bool]
+    words: str
+
+    def check(self, key: str, value: Any) -> None:
+        if not self.allows(value):
+            raise RefinerError(f"{key} must be {self.words}, not {value!r}")
+
+
+def _check(data: Any, kind: type[Any], rules: Mapping[str, _Rule], prefix: str = "") -> None:
+    """Whether `data` holds what the dataclass `kind` needs, and nothing else."""
+    _OBJECT.check(prefix.rstrip(".") or "it", data)
+    known = {f.name: f for f in fields(kind)}
+    for key in data.keys() - known.keys():
+        raise RefinerError(f"unknown setting: {prefix}{key}")
+    for key, setting in known.items():
+        if key in data:
+            rules[key].check(prefix + key, data[key])
+        elif setting.default is MISSING and setting.default_factory is MISSING:
+            raise RefinerError(f"{prefix}{key} is missing")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _number(low: float, high: float = inf) -> _Rule:
+    words = f"a number from {low:g}" + ("" if high == inf else f" to {high:g}")
+    return _Rule(lambda value: _is_number(value) and low <= value <= high, words)
+
+
+def _integer(low: int) -> _Rule:
+    return _Rule(lambda value: type(value) is int and value >= low, f"an integer from {low}")
+
+
+def _choice(*names: str) -> _Rule:
+    return _Rule(lambda value: value in names, f"one of {', '.join(names)}")
+
+
+def _or_null(rule: _Rule) -> _Rule:
+    return _Rule(lambda value: value is None or rule.allows(value), f"{rule.words}, or null")
+
+
+_OBJECT = _Rule(lambda value: isinstance(value, Mapping), "an object")
+_STRING = _Rule(lambda value: isinstance(value, str), "a string")
+_SHARE = _number(0, 1)
+
+_LIMIT_RULES = {
+    "max_removed": _number(0),
+    "min_words": _integer(0),
+    "max_growth": _number(0),
+    "growth_floor": _integer(0),
+    "max_edits": _integer(0),
+    "max_issues": _or_null(_integer(1)),
+    "on_removal": _choice("refuse", "drop"),
+}
+_STAGE_RULES = {
+    "name": _choice(*STAGES),
+    "dialect": _choice(*dialect_names()),
+    "window": _or_null(_integer(1)),
+    "overlap": _Rule(lambda value: _is_number(value) and 0 <= value < 1, "at least 0 and under 1"),
+    "keep_threshold": _or_null(_SHARE),
+    "limits": _OBJECT,
+}
+_CARD_RULES = {
+    "name": _STRING,
+    "kind": _STRING,
+    "version": _STRING,
+    "stages": _OBJECT,
+    "thresholds": _OBJECT,
+    "data": _OBJECT,
+    "metrics": _OBJECT,
+    "notes": _OBJECT,
+}

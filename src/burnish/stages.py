@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 
 from burnish.chunking import merge, windows
 from burnish.program.executor import Outcome, execute_parsed
@@ -57,7 +58,7 @@ class Stage:
         """The refiner's drafts; where a batch fails, each chunk is tried alone, so that one bad
         chunk fails alone."""
         try:
-            return self.refiner.write(chunks)
+            return _checked(self.refiner.write(chunks), len(chunks))
         except Exception as error:
             if len(chunks) > 1:
                 return [draft for chunk in chunks for draft in self._write([chunk])]
@@ -115,6 +116,15 @@ class Stage:
         return outcome
 
 
+def _checked(drafts: Sequence[Draft], wanted: int) -> list[Draft]:
+    """The drafts; raises ValueError where they are no answer to the `wanted` chunks."""
+    if len(drafts) != wanted:
+        raise ValueError(f"{len(drafts)} drafts for {wanted} chunks")
+    if any(isnan(draft.scores.get("keep", 0)) for draft in drafts):
+        raise ValueError("the keep score is not a number")  # no threshold would ever drop it
+    return list(drafts)
+
+
 def _merged_scores(drafts: Sequence[Draft]) -> dict[str, float]:
     """Each score's mean over the windows that gave it, weighted alike."""
     if len(drafts) == 1:
@@ -162,14 +172,22 @@ def overall(traces: Sequence[StageTrace]) -> Status:
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Batches that hold at most 64 documents and begin no further one after 1 Mi characters."""
+    """Batches that hold at most 64 documents and begin no further one after 1 Mi characters.
+
+    Where `documents` raises, the documents before are a last batch, and then it raises.
+    """
     batch: list[Document] = []
     characters = 0
-    for document in documents:
-        batch.append(document)
-        characters += len(document.text)
-        if len(batch) >= _BATCH_DOCUMENTS or characters >= _BATCH_CHARACTERS:
+    try:
+        for document in documents:
+            batch.append(document)
+            characters += len(document.text)
+            if len(batch) >= _BATCH_DOCUMENTS or characters >= _BATCH_CHARACTERS:
+                yield batch
+                batch, characters = [], 0
+    except Exception:
+        if batch:
             yield batch
-            batch, characters = [], 0
+        raise
     if batch:
         yield batch

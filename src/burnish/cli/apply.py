@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import click
 from burnish.api import execute
 from burnish.dialects import dialect_names
 from burnish.schema import Status
+
+# Lone surrogates that are no byte of the input: a program may write them.
+_WRITTEN_SURROGATES = re.compile("([\ud800-\udc7f\udd00-\udfff]+)")
 
 
 @click.command("apply")
@@ -38,7 +42,7 @@ def command(textfile: Path, dialect: str, program_file: Path) -> None:
     if str(textfile) == str(program_file) == "-":
         raise click.UsageError("only one of TEXTFILE and --program can be standard input")
     outcome = execute(_read(textfile), _read(program_file), dialect)
-    sys.stdout.buffer.write(outcome.text.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.write(_encode(outcome.text))
     sys.stdout.flush()
     for issue in outcome.issues:
         click.echo(str(issue), err=True)
@@ -54,3 +58,11 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise click.UsageError(f"{path}: {error.strerror}") from None
     return data.decode("utf-8", "surrogateescape")
+
+
+def _encode(text: str) -> bytes:
+    """The bytes of a text that `_read` and a program made; a lone surrogate takes three bytes."""
+    parts = enumerate(_WRITTEN_SURROGATES.split(text))
+    return b"".join(
+        part.encode("utf-8", "surrogatepass" if n % 2 else "surrogateescape") for n, part in parts
+    )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -16,10 +18,12 @@ from rich.table import Table
 from rich.text import Text
 
 from burnish.cli.progress import RunProgress
+from burnish.io.output import read_rejected
 from burnish.report.diff import excerpt
 from burnish.runner.base import Summary
 from burnish.schema import Status
-from burnish.workflows.refine import STAGES, Config, run
+from burnish.spec import STAGES
+from burnish.workflows.refine import Config, run
 from burnish.workflows.restore import Restored, restore
 
 _EXCERPTS = 3
@@ -111,6 +115,11 @@ def command(
     if summary.already_done:
         console.print(f"Nothing to do: {output} is finished. Its summary:")
     _show(summary, output, Console(file=sys.stdout))
+    if summary.rejected and not summary.documents:
+        reasons = Counter(row.reason for row in islice(read_rejected(output), _LOOKED_THROUGH))
+        raise click.ClickException(
+            f"no row is a document; the commonest reason: {reasons.most_common(1)[0][0]}"
+        )
     if summary.errors:
         raise click.ClickException(
             f"{summary.errors} damaged files or parts of files were not read to their end; "
@@ -125,8 +134,9 @@ def _cores() -> int:
 
 def _show(summary: Summary, output: Path, console: Console) -> None:
     console.print(_table(summary))
-    for found in islice(_edited(output), _EXCERPTS):
-        console.print(_excerpt(found, console.width))
+    with suppress(Exception):  # the run is done, and no look at it may fail it
+        for found in islice(_edited(output), _EXCERPTS):
+            console.print(_excerpt(found, console.width))
     if not summary.finished:
         console.print("Shards of other tasks are still to do.", style="yellow")
     console.print(f"Refined documents: {output / 'documents'}", highlight=False)
@@ -161,7 +171,7 @@ def _table(summary: Summary) -> Table:
 
 def _edited(output: Path) -> Iterator[Restored]:
     """The first edited documents of the run, for a look at what changed."""
-    documents = islice(restore(output), _LOOKED_THROUGH)
+    documents = islice(restore(output, partial=True), _LOOKED_THROUGH)
     return (found for found in documents if found.status is Status.EDITED)
 
 

@@ -18,8 +18,11 @@ from burnish.workflows.restore import restore, write_restored
     help="File for the documents: .jsonl, .jsonl.zst, .parquet.  [default: FOLDER-restored.…]",
 )  # fmt: skip
 @click.option("--id", "document_id", help="Print the original text of this document only.")
-def command(folder: Path, output: Path | None, document_id: str | None) -> None:
-    """Bring the original documents of the run in FOLDER back, byte for byte.
+@click.option("--partial", is_flag=True, help="Take what is done of a run that is not finished.")
+def command(folder: Path, output: Path | None, document_id: str | None, partial: bool) -> None:
+    """Bring the original documents of the run in FOLDER back.
+
+    Every text comes back to the byte, the other columns by value.
 
     Everything comes from documents/, dropped/ and programs/; each text is checked against the hash
     that was taken before it was refined. Refined documents are not touched.
@@ -30,10 +33,13 @@ def command(folder: Path, output: Path | None, document_id: str | None) -> None:
       burnish restore out --id lesson-1
     """
     if document_id is not None:
-        for found in restore(folder):
-            if found.id == document_id:
-                sys.stdout.buffer.write(found.text.encode("utf-8", "surrogatepass"))
-                return
-        raise InputError(f"{folder} has no document {document_id!r}")
-    target, count = write_restored(folder, output)
+        texts = (found.text for found in restore(folder, partial) if found.id == document_id)
+        text = next(texts, None)
+        if text is None:
+            raise InputError(f"{folder} has no document {document_id!r}")
+        sys.stdout.buffer.write(text.encode("utf-8", "surrogatepass"))
+        if more := sum(1 for _ in texts):
+            click.echo(f"{more + 1} documents have the id {document_id!r}: the first", err=True)
+        return
+    target, count = write_restored(folder, output, partial)
     click.echo(f"{count:,} documents: {target}", err=True)

@@ -7,8 +7,10 @@ are tolerated. Positions are 0-based byte offsets after decompression.
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -33,6 +35,8 @@ PIECE_BYTES = 256 * 1024
 """How much of a file is read at a time, in bytes before decompression."""
 PACKED_PIECE_BYTES = 32 * 1024
 """The same of a compressed file: what comes out may be many times larger."""
+HEAD_BYTES = 256 * 1024
+"""How much of a file is looked at before a run, in bytes after decompression."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -53,18 +57,28 @@ def loads(line: bytes) -> dict[str, Any]:
 
 def _loads_loosely(line: bytes) -> LooseRow:
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = json.loads(line.decode("utf-8"), parse_float=_finite)
     except UnicodeDecodeError as error:
         raise BadRow(
             f"not UTF-8: byte {error.start} of the line is 0x{line[error.start]:02x}"
         ) from None
     except json.JSONDecodeError as error:
         raise BadRow(f"not JSON: {error.msg} at character {error.pos} of the line") from None
+    except BadRow:
+        raise
     except (ValueError, RecursionError) as error:  # digits without end, nesting without end
         raise BadRow(f"not usable JSON: {error}") from None
     if not isinstance(row, dict):
         raise BadRow(f"not a JSON object but {type(row).__name__}")
     return LooseRow(row)
+
+
+def _finite(digits: str) -> float:
+    """The number; raises BadRow where it would become Infinity and could not be written back."""
+    number = float(digits)
+    if math.isinf(number):
+        raise BadRow(f"the number {digits[:40]} is too large")
+    return number
 
 
 def dumps(row: Mapping[str, Any]) -> bytes:
@@ -121,6 +135,44 @@ def _check_fits_arrow(value: Any) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             _check_fits_arrow(item)
+
+
+def check_head(path: str, name: str, compression: str, columns: Columns) -> bool:
+    """Look at the first lines of a file; False if none of them is a row.
+
+    Raises InputError if the file is a JSON array, or if no row there has the columns.
+    """
+    head = bytearray()
+    try:
+        for piece in decompress(path, compression):
+            head += piece
+            if len(head) >= HEAD_BYTES:
+                del head[head.rfind(b"\n") + 1 or len(head) :]
+                break
+    except DamagedFile:
+        pass  # the run tells
+    text = bytes(head).removeprefix(BYTE_ORDER_MARK).lstrip()
+    rows = []
+    for line in filter(bytes.strip, text.split(b"\n")):
+        with suppress(BadRow):
+            rows.append(loads(line))
+    if text.startswith(b"[") and not (rows and _is_json(text.split(b"\n", 1)[0])):
+        raise InputError(f"{name} is a JSON array; write one object a line: jq -c '.[]'")
+    for column in filter(None, (columns.text, columns.id)):
+        if rows and not any(column in row for row in rows):
+            found = list(dict.fromkeys(key for row in rows for key in row))[:20]
+            raise InputError(
+                f"{name} has no column {column!r}; its columns are {', '.join(found) or 'none'}"
+            )
+    return bool(rows)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def lines_of_range(path: str, start: int, end: int) -> Iterator[tuple[int, bytes]]:

@@ -15,6 +15,7 @@ JSON strings.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,7 +33,7 @@ import zstandard
 from burnish.errors import InputError, OutputError, UsageError
 from burnish.io import jsonl
 from burnish.io.parquet import ArrowRow, Batch
-from burnish.io.rows import DamagedFile
+from burnish.io.rows import BadRow, DamagedFile
 from burnish.schema import Document, Record, Rejected, Status, text_hash
 
 DOCUMENTS, DROPPED, PROGRAMS, REJECTED = PART_FOLDERS = (
@@ -217,11 +218,8 @@ class ShardWriter:
             else:
                 try:
                     row = columns.plain()
-                except (ValueError, UnicodeDecodeError) as error:
-                    raise OutputError(
-                        f"{document.origin}: the row can not be stored as JSON ({error}); choose "
-                        "the format parquet"
-                    ) from error
+                except ValueError as error:
+                    raise _no_json(document, columns, error) from error
         if type(row) is not tuple:
             if note is not None:
                 row = type(row)({**row, note_column(row): note})
@@ -232,10 +230,7 @@ class ShardWriter:
         except TypeError as error:
             if self._arrow:
                 raise
-            raise OutputError(
-                f"{document.origin}: {_misfit(row)} can not be stored as JSON ({error}); choose "
-                "the format parquet"
-            ) from error
+            raise _no_json(document, row, error) from error
         stages = [trace.to_json() for trace in record.traces]
         if self._arrow:
             for stage in stages:
@@ -294,10 +289,18 @@ def note_column(row: Mapping[str, Any]) -> str:
     return name
 
 
-def _misfit(row: Mapping[str, Any]) -> str:
-    for name, value in row.items():
+def _no_json(document: Document, row: Mapping[str, Any], error: Exception) -> OutputError:
+    return OutputError(
+        f"{document.origin}: {misfit(row)} can not be stored as JSON ({error}); choose the format "
+        "parquet"
+    )
+
+
+def misfit(row: Mapping[str, Any]) -> str:
+    """The column that keeps a row out of JSON, in words."""
+    for name in row:
         try:
-            jsonl.dumps({name: value})
+            jsonl.dumps({name: row[name]})
         except (TypeError, ValueError):
             return f"the column {name!r}"
     return "the row"
@@ -396,11 +399,19 @@ class _ArrowSink:
             ) from error
         self._tables, self._size = [], 0
         if self._writer is None:
-            self._writer = pq.ParquetWriter(
-                self._file, table.schema, compression="zstd", compression_level=ZSTD_LEVEL
-            )
+            self._writer = _open_parquet(self._file, table.schema)
         rows = max(1, len(table) * ROW_GROUP_BYTES // max(1, table.nbytes))
         self._writer.write_table(table, row_group_size=rows)
+
+
+def _open_parquet(file: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
+    """Raises OutputError for an object without fields, the one type that Parquet can not hold."""
+    try:
+        return pq.ParquetWriter(file, schema, compression="zstd", compression_level=ZSTD_LEVEL)
+    except pa.ArrowNotImplementedError as error:
+        for field in schema if len(schema) > 1 else ():
+            _open_parquet(io.BytesIO(), pa.schema([field])).close()
+        raise conflict(schema.names[0], str(error).rstrip(".")) from error
 
 
 def _rows_of_batch(batch: Batch, rows: list[Any], text_column: str) -> pa.Table:
@@ -480,32 +491,43 @@ def merge_kinds(known: dict[str, str], new: Mapping[str, str], where: str) -> di
     return merged
 
 
-def read_part(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a part file of either format, as plain data; none if there is no such file."""
+def read_part(path: Path, noted: bool = False) -> Iterator[dict[str, Any] | ArrowRow]:
+    """The rows of a part file of either format; none if there is no such file.
+
+    Those of a `noted` part come without their last column, the note. Rows of Parquet stay in Arrow,
+    and are plain data only where somebody looks.
+    """
     if not path.exists():
         return
-    if path.name.endswith(".parquet"):
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(CHUNK_ROWS):
-                    yield from batch.to_pylist()
-        except pa.ArrowException as error:
-            raise InputError(f"{path} is damaged: {error}") from error
-        return
     try:
+        if path.name.endswith(".parquet"):
+            with pq.ParquetFile(path) as file:
+                for table in file.iter_batches(CHUNK_ROWS):
+                    batch = Batch(table.select(table.schema.names[:-1]) if noted else table)
+                    yield from (ArrowRow(batch, index) for index in range(len(table)))
+            return
         for _, line in jsonl.lines_of_pieces(jsonl.decompress(str(path), "zst")):
-            yield jsonl.loads(line)
-    except DamagedFile as error:
-        raise InputError(f"{path} is damaged: {error}") from error
+            row = jsonl.loads(line)
+            if noted:
+                row.popitem()
+            yield row
+    except (pa.ArrowException, OSError, DamagedFile, BadRow) as error:
+        raise InputError(f"{path} is damaged: {error}. {_again(path)}") from error
+
+
+def _again(path: Path) -> str:
+    """How to mend a part."""
+    name = path.name.split(".")[0]
+    return f"Delete summary.json and manifest/{name}.json and run burnish refine again."
 
 
 def read_programs(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a part of `programs/`, the same for both formats."""
     for row in read_part(path):
+        stages = row["stages"]
         if path.name.endswith(".parquet"):
-            for stage in row["stages"]:
-                stage.update({key: json.loads(stage[key]) for key in _JSON_FIELDS})
-        yield row
+            stages = [s | {key: json.loads(s[key]) for key in _JSON_FIELDS} for s in stages]
+        yield {**row, "stages": stages}
 
 
 def parts_of(folder: Path, kind: str) -> list[Path]:
@@ -513,23 +535,41 @@ def parts_of(folder: Path, kind: str) -> list[Path]:
     return sorted((folder / kind).glob("[0-9]*"))
 
 
-def read_run(folder: str | Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def parts_of_run(folder: Path) -> list[str]:
+    """The names of the parts with documents, in the order of the input."""
+    kinds = (PROGRAMS, DOCUMENTS, DROPPED)
+    return sorted({path.name for kind in kinds for path in parts_of(folder, kind)})
+
+
+def read_run(folder: str | Path) -> Iterator[tuple[dict[str, Any] | ArrowRow, dict[str, Any]]]:
     """Every document of a run with its row of `programs/`, in the order of the input.
 
     The first of a pair is the row of `documents/`, or for status "dropped" the row of `dropped/`
     as it came in, without its note. Raises InputError if the folders do not fit together.
     """
     folder = Path(folder)
-    for path in parts_of(folder, PROGRAMS):
-        kept = read_part(folder / DOCUMENTS / path.name)
-        dropped = read_part(folder / DROPPED / path.name)
-        for program in read_programs(path):
-            row = next(dropped if program["status"] == Status.DROPPED else kept, None)
-            if row is None:
-                raise InputError(f"{folder}: {path.name} has more programs than documents")
-            if program["status"] == Status.DROPPED:
-                row.popitem()  # the note is always the last column
-            yield row, program
+    for name in parts_of_run(folder):
+        yield from read_shard(folder, name)
+
+
+def read_shard(
+    folder: Path, name: str
+) -> Iterator[tuple[dict[str, Any] | ArrowRow, dict[str, Any]]]:
+    """The same for the parts called `name`."""
+    kept = read_part(folder / DOCUMENTS / name)
+    dropped = read_part(folder / DROPPED / name, noted=True)
+    for program in read_programs(folder / PROGRAMS / name):
+        row = next(dropped if program["status"] == Status.DROPPED else kept, None)
+        if row is None:
+            raise misfitting(folder, name, "more programs than documents")
+        yield row, program
+    if next(kept, None) is not None or next(dropped, None) is not None:
+        raise misfitting(folder, name, "more documents than programs")
+
+
+def misfitting(folder: Path, name: str, what: str) -> InputError:
+    """The error to raise when the parts of a shard do not fit together."""
+    return InputError(f"{folder}: {name} has {what}. {_again(Path(name))}")
 
 
 def read_rejected(folder: str | Path) -> Iterator[Rejected]:
@@ -539,27 +579,45 @@ def read_rejected(folder: str | Path) -> Iterator[Rejected]:
             yield Rejected(row["file"], row["position"], row["reason"], row["raw"])
 
 
-def input_schema(folder: Path) -> pa.Schema:
+def input_schema(folder: Path, text_column: str) -> pa.Schema:
     """The Arrow schema that the input rows of a Parquet run have, all parts taken together.
 
-    Raises InputError if the parts do not fit together.
+    That of the text alone if there is no row. Raises InputError if the parts do not fit together.
     """
-    schemas = [pq.read_schema(path) for path in parts_of(folder, DOCUMENTS)]
-    for path in parts_of(folder, DROPPED):
-        schema = pq.read_schema(path)
-        schemas.append(schema.remove(len(schema) - 1))  # the note is always the last column
+    schemas = []
+    for path in (*parts_of(folder, DOCUMENTS), *parts_of(folder, DROPPED)):
+        try:
+            schema = pq.read_schema(path)
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path} is damaged: {error}. {_again(path)}") from error
+        noted = path.parent.name == DROPPED
+        schemas.append(schema.remove(len(schema) - 1) if noted else schema)
+    if not schemas:
+        return pa.schema([pa.field(text_column, pa.string())])
     try:
         return pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowException as error:
         raise InputError(f"{folder}: the parts have different columns: {error}") from error
 
 
-def write_parquet(file: BinaryIO, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
-    """Writes plain rows as Parquet; returns how many."""
+def write_parquet(
+    file: BinaryIO, rows: Iterable[tuple[ArrowRow, str]], schema: pa.Schema, text_column: str
+) -> int:
+    """Writes rows with their texts as Parquet, all other columns as they are; returns how many."""
     count = 0
-    with pq.ParquetWriter(file, schema, compression="zstd", compression_level=ZSTD_LEVEL) as writer:
-        iterator = iter(rows)
-        while batch := list(islice(iterator, CHUNK_ROWS)):
-            writer.write_table(pa.Table.from_pylist(batch, schema))
-            count += len(batch)
+    iterator = iter(rows)
+    with _open_parquet(file, schema) as writer:
+        while chunk := list(islice(iterator, CHUNK_ROWS)):
+            places: dict[Batch, list[int]] = {}
+            for place, (row, _) in enumerate(chunk):
+                places.setdefault(row.batch, []).append(place)
+            tables = [
+                _rows_of_batch(batch, [(*chunk[place], None) for place in its], text_column)
+                for batch, its in places.items()
+            ]
+            # The empty table brings the order of the columns, and those that a part has not.
+            table = pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")
+            came_from = [place for its in places.values() for place in its]
+            writer.write_table(table.take(sorted(range(len(chunk)), key=came_from.__getitem__)))
+            count += len(chunk)
     return count

@@ -33,18 +33,19 @@ PIECES_OF_GROUP = 16
 
 
 class Batch:
-    """Consecutive rows of a file in Arrow form, and as plain values once somebody asks."""
+    """Consecutive rows of a file in Arrow form; a column is plain values once somebody asks."""
 
-    __slots__ = ("_rows", "table")
+    __slots__ = ("_columns", "table")
 
     def __init__(self, table: pa.RecordBatch) -> None:
         self.table = table
-        self._rows: list[dict[str, Any]] | None = None
+        self._columns: dict[str, list[Any]] = {}
 
-    def row(self, index: int) -> dict[str, Any]:
-        if self._rows is None:
-            self._rows = self.table.to_pylist()
-        return self._rows[index]
+    def column(self, name: str) -> list[Any]:
+        """Raises KeyError for an unknown column, ValueError for values that Python has not."""
+        if name not in self._columns:
+            self._columns[name] = self.table.column(name).to_pylist()
+        return self._columns[name]
 
 
 class ArrowRow(Mapping[str, Any]):
@@ -57,7 +58,7 @@ class ArrowRow(Mapping[str, Any]):
         self.index = index
 
     def __getitem__(self, name: str) -> Any:
-        return self.batch.row(self.index)[name]
+        return self.batch.column(name)[self.index]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.batch.table.schema.names)
@@ -66,8 +67,11 @@ class ArrowRow(Mapping[str, Any]):
         return len(self.batch.table.schema)
 
     def plain(self) -> dict[str, Any]:
-        """The row as a dict that `jsonl.dumps` writes without loss, or refuses."""
-        row = self.batch.row(self.index)
+        """The row as a dict that `jsonl.dumps` writes without loss, or refuses.
+
+        Raises ValueError where Python has no such value, as for nanoseconds.
+        """
+        row = dict(self)
         return LooseRow(row) if has_odd_float(row.values()) else row
 
 
@@ -75,7 +79,8 @@ def row_ranges(path: str, name: str, columns: Columns, shard_bytes: int) -> list
     """Cut a file into ranges of rows (start inclusive, end exclusive) of about `shard_bytes`.
 
     Small row groups are joined, large ones divided by rows. A file whose metadata is damaged gives
-    one empty range, whose reading tells. Raises InputError if the file has no text column.
+    one empty range, whose reading tells. Raises InputError if the file has no text column, or two
+    columns of one name.
     """
     try:
         metadata = pq.read_metadata(path)
@@ -87,6 +92,9 @@ def row_ranges(path: str, name: str, columns: Columns, shard_bytes: int) -> list
             raise InputError(
                 f"{name} has no column {column!r}; its columns are {', '.join(schema.names)}"
             )
+    twice = next((column for column in schema.names if schema.names.count(column) > 1), None)
+    if twice is not None:
+        raise InputError(f"{name} has several columns {twice!r}; rename or drop all but one")
     ranges: list[tuple[int, int]] = []
     start = end = size = 0
     for group in range(metadata.num_row_groups):
@@ -186,8 +194,8 @@ def _row(
         identity = choose_id(row, columns, origin)
     except BadRow as bad:
         try:
-            raw = json.dumps(batch.row(index), default=str, ensure_ascii=False).encode()
-        except (UnicodeDecodeError, ValueError):
+            raw = json.dumps(dict(ArrowRow(batch, index)), default=str, ensure_ascii=False).encode()
+        except ValueError:
             raw = text if isinstance(text, bytes) else b""
         return Rejected(name, position, str(bad), excerpt(raw))
     return Document(identity, text, ArrowRow(batch, index), origin)

@@ -33,6 +33,9 @@ SUFFIXES = {
 COMPRESSION_RATIO = 3
 """Bytes of text per byte of a compressed file or Parquet file, for the default shard size only."""
 
+MARK_OF_RUN = os.path.join("manifest", "settings.json")
+"""A folder with this file is the output of a run."""
+
 FINGERPRINT_BYTES = 64 * 1024
 """How much of the head and of the tail of a file its fingerprint covers."""
 
@@ -110,14 +113,22 @@ def plan(
     """Find the input files and cut them into shards.
 
     `limit` keeps the first rows, in the order of the inputs; blank lines do not count. The folder
-    `exclude`, where the output goes, is left out if it lies within an input folder. Raises
-    InputError for a path that is missing, can not be read or has an unknown suffix.
+    `exclude`, where the output goes, is left out if it lies within an input folder, and so are the
+    folders of other runs. Raises
+    InputError for a path that is missing, can not be read or has an unknown suffix, and if no row
+    that a look at the first file finds has the columns.
     """
+    columns = columns or Columns()
     if shard_bytes is not None and shard_bytes < 1:
         raise UsageError(f"the shard size is at least 1 byte, got {shard_bytes}")
     if limit is not None and limit < 1:
         raise UsageError(f"the limit is at least 1 row, got {limit}")
     files = _find_files(inputs, exclude)
+    for file in files:
+        if file.format == "jsonl" and jsonl.check_head(
+            file.path, file.name, file.compression, columns
+        ):
+            break
     size = shard_bytes or default_shard_bytes(files)
     rows: dict[int, tuple[tuple[int, int], ...]] = {}
     limited: list[InputFile] = []
@@ -126,7 +137,7 @@ def plan(
         if left == 0:
             break
         if file.format == "parquet":
-            ranges = parquet.row_ranges(file.path, file.name, columns or Columns(), size)
+            ranges = parquet.row_ranges(file.path, file.name, columns, size)
             if left is not None:
                 rows_left = min(left, ranges[-1][1]) if ranges else 0
                 ranges = [r for r in ranges if r[0] < rows_left or r == (0, 0)]
@@ -175,6 +186,8 @@ def _find_files(inputs: Sequence[str | Path], exclude: Path | None) -> list[Inpu
     for given in inputs:
         path = Path(os.path.abspath(given))
         if path.is_dir():
+            if (path / MARK_OF_RUN).exists():
+                raise InputError(f"{given} is the output of a run; give {given}/documents")
             roots.append(str(path))
             found = sorted(_walk(path, exclude), key=lambda p: p.relative_to(path).parts)
             if not found:
@@ -211,7 +224,9 @@ def _walk(folder: Path, exclude: Path | None) -> Iterator[Path]:
         folders[:] = [
             name
             for name in folders
-            if not name.startswith(".") and os.path.join(parent, name) != left_out
+            if not name.startswith(".")
+            and os.path.join(parent, name) != left_out
+            and not os.path.exists(os.path.join(parent, name, MARK_OF_RUN))
         ]
         for name in names:
             path = Path(parent, name)

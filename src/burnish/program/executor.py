@@ -75,6 +75,7 @@ def execute(
     """
     if not program:
         return Outcome(Status.KEPT, text)
+    program = tuple(dict.fromkeys(program))  # saying a thing twice means nothing
     if lines is None:
         lines = split_lines(text)
     if any(isinstance(operation, DropDocument) for operation in program):
@@ -88,7 +89,7 @@ def execute(
         try:
             changes = _changed_spans(text, program, starts, removed, limits.max_edits, issues)
         except _TooManyEdits:
-            return _refused(text, (), "edit limit", f"more than {limits.max_edits} replacements")
+            return _refused(text, (), "edit limit", f"more than {limits.max_edits} changes")
         spans = _with_insertions(spans, changes, program, starts, issues)
     edits = _edits(text, spans)
     return _limited(text, len(lines), edits, removed, issues, limits)
@@ -202,7 +203,10 @@ def _changed_spans(
     issues: list[Issue],
 ) -> list[Span]:
     """The spans of all replacements and rewrites that can be made, ascending, not overlapping."""
+    if sum(not isinstance(operation, RemoveLines) for operation in program) > max_edits:
+        raise _TooManyEdits
     wanted: set[Span] = set()
+    places = 0
     max_edits -= sum(isinstance(operation, InsertLines) for operation in program)
     for operation in program:
         if isinstance(operation, ReplaceText):
@@ -213,10 +217,9 @@ def _changed_spans(
             continue
         for span in found:
             wanted.add(span)
-            if len(wanted) > max_edits:
+            places += 1  # counted, and not `wanted`, so that many calls at one place come to an end
+            if places > max_edits:
                 raise _TooManyEdits
-    if max_edits < 0:
-        raise _TooManyEdits
     chosen: list[Span] = []
     for span in sorted(wanted, key=lambda s: (s[0], -s[1], s[2])):
         start, end, _ = span
@@ -250,7 +253,7 @@ def _occurrences(
     else:
         place += operation.offset
         found = operation.offset >= 0 <= operation.first and text.startswith(old, place, end)
-        at, left = (place if found else -1), 1
+        at, left = (place if found else -1), 0 if left == 0 else 1
     if at < 0:
         issues.append(Issue("not-found", f"{_quote(old)} does not stand there"))
     while at >= 0 and left != 0:

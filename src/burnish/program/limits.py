@@ -47,7 +47,7 @@ class Limits:
         max_growth: a program may add at most this share of the document's characters, and never
             needs less room than `growth_floor` characters.
         growth_floor: characters that any program may add.
-        max_edits: more replacements than this are refused.
+        max_edits: more replaced places, or more calls that replace or insert, are refused.
         max_issues: this many unusable calls make the whole program refused (ProX: 2); None salvages
             the usable ones whatever their number.
         on_removal: what a broken `max_removed` or `min_words` means: "refuse" leaves the text as it

@@ -6,37 +6,68 @@ after the other, so the last predictions are kept for a while.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from burnish.errors import RefinerError
 from burnish.program.lines import Chunk
 from burnish.program.operations import Program, RemoveLines
 from burnish.refiners.base import Draft
-from burnish.refiners.tagger import Prediction, Tagger
-from burnish.spec import RefinerCard
+from burnish.refiners.document_head import WEIGHTS_FILE as HEAD_FILE
+from burnish.refiners.document_head import DocumentHead
+from burnish.refiners.tagger import LINES_FILE, Prediction, Tagger, open_session
+from burnish.spec import CARD_FILE, RefinerCard
 
-_REMEMBERED = 64  # at least the documents of one batch of a pipeline
+T = TypeVar("T")
+
+# At least the documents of one batch of a pipeline, unless some are very long.
+_REMEMBERED = 64
+_REMEMBERED_CHARACTERS = 1 << 21
 
 
 class _Predictor:
-    """A loaded tagger that remembers its last predictions."""
+    """A loaded tagger that remembers its last predictions.
+
+    The texts remembered hold `_REMEMBERED_CHARACTERS` together, or are one longer text.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.tagger = Tagger.load(folder)
+        self.tagger = _load(folder)
         self.remembered: dict[str, Prediction] = {}
+        self._characters = 0
 
     def predict(self, text: str) -> Prediction:
         found = self.remembered.get(text)
         if found is None:
             found = self.tagger.predict(text)
-            while len(self.remembered) >= _REMEMBERED:
-                del self.remembered[next(iter(self.remembered))]
+            self._characters += len(text)
+            while self.remembered and self._is_full():
+                oldest = next(iter(self.remembered))
+                self._characters -= len(oldest)
+                del self.remembered[oldest]
             self.remembered[text] = found
         return found
+
+    def _is_full(self) -> bool:
+        return len(self.remembered) >= _REMEMBERED or self._characters > _REMEMBERED_CHARACTERS
+
+
+def _load(folder: Path) -> Tagger:
+    head_file, lines_file = folder / HEAD_FILE, folder / LINES_FILE
+    head = _read(head_file, lambda: DocumentHead.load(folder)) if head_file.exists() else None
+    return _read(lines_file, lambda: Tagger(open_session(lines_file), head))
+
+
+def _read(path: Path, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except Exception as error:  # each library has its own for a file that is missing or damaged
+        raise RefinerError(f"can not load {path}: {error}") from error
 
 
 @lru_cache(maxsize=4)
@@ -50,6 +81,8 @@ class DocumentTagger:
     def __init__(self, folder: Path, card: RefinerCard) -> None:
         self.name = f"{card.name} {card.version}"
         self._predictor = _predictor(folder)
+        if self._predictor.tagger.head is None:
+            raise RefinerError(f"{folder} can not score documents: there is no {HEAD_FILE}")
 
     def measure(self, text: str) -> int:
         """Characters."""
@@ -70,6 +103,8 @@ class LineTagger:
     def __init__(self, folder: Path, card: RefinerCard) -> None:
         self.name = f"{card.name} {card.version}"
         self._predictor = _predictor(folder)
+        if "noise" not in card.thresholds:
+            raise RefinerError(f"{folder / CARD_FILE}: thresholds.noise is missing")
         self._threshold = card.thresholds["noise"]
 
     def measure(self, text: str) -> int:

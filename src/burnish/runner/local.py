@@ -59,7 +59,7 @@ def run(job: Job, workers: int = 1, on_progress: OnProgress | None = None) -> Su
         if finished is not None:
             return replace(finished, finished=True, already_done=True)
         tally = _Tally(work, job, book, on_progress)
-        setup = Setup(job.output, job.format, columns, f"{book.tag}-{os.getpid()}")
+        setup = Setup(job.output, job.format, columns, book.tag)
         todo = _assignments(work, job.task, book)
         started = time.monotonic()
         try:
@@ -142,8 +142,8 @@ class _Tally:
         self._total_bytes = sum(file.size for file in work.files)
         for name in sorted(book.done):
             note = book.note(name)
-            self.done.add(Summary.from_json(note["counts"]))
-            self._kinds = merge_kinds(self._kinds, note["kinds"], note["file"])
+            self.done.add(note.counts)
+            self._kinds = merge_kinds(self._kinds, note.kinds, note.file)
             self._bytes += self._weight(work.files[int(name.split("-")[0])])
         self.resumed = deepcopy(self.done)
         self._resumed_bytes = self._bytes
@@ -177,9 +177,13 @@ class _Tally:
 
 
 def _conclude(work: Plan, book: Manifest) -> Summary:
-    """Sum up the folder; write the summary if every shard of every task is done."""
+    """Sum up the folder; write the summary if every shard of every task is done.
+
+    Only here are the columns of parallel tasks seen together: raises OutputError for a misfit.
+    """
     book.refresh()
     summary = Summary()
+    kinds: dict[str, str] = {}
     finished = True
     for file in work.files:
         count = work.count(file)
@@ -189,7 +193,9 @@ def _conclude(work: Plan, book: Manifest) -> Summary:
         names = (work.shard(file, number).name for number in range(count or 0))
         for name in names:
             if name in book.done:
-                summary.add(Summary.from_json(book.note(name)["counts"]))
+                note = book.note(name)
+                summary.add(note.counts)
+                kinds = merge_kinds(kinds, note.kinds, note.file)
             else:
                 finished = False
     if finished:

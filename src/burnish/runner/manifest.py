@@ -6,6 +6,7 @@
     summary.json                written last, when every shard has its note
     timing.json                 seconds and rates of each session; nothing else tells time
     .locks/task-0-of-1          held by flock while a process works as that task
+    .locks/gate                 held by flock for the moment in which a task takes its lock
 
 A note is written only after the part files of its shard are durable under their own names. So a
 process may be killed at any instant: what has a note is whole, what has none is done again.
@@ -18,10 +19,13 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from burnish.errors import OutputError, SettingsChanged
 from burnish.io.output import (
@@ -42,6 +46,7 @@ MANIFEST, SETTINGS, SUMMARY, TIMING, LOCKS = (
     ".locks",
 )
 _PART_NAME = re.compile(r"\d{5,}-\d{5,}\.(jsonl\.zst|parquet)")
+_T = TypeVar("_T")
 _OURS = {*PART_FOLDERS, MANIFEST, LOCKS}
 
 
@@ -70,6 +75,39 @@ def write_note(folder: Path, name: str, note: Mapping[str, Any], tag: str) -> No
     write_file(note_path(folder, name), _dump(note), tag)
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a finished shard came to: its input file, counts, and kinds of inferred columns."""
+
+    file: str
+    counts: Summary
+    kinds: dict[str, str]
+
+
+def read_note(folder: Path, name: str) -> Note:
+    """The note of a shard; raises OutputError if it is damaged."""
+    return load(
+        note_path(folder, name),
+        lambda data: Note(data["file"], Summary.from_json(data["counts"]), dict(data["kinds"])),
+    )
+
+
+def notes_of(folder: Path) -> list[str]:
+    """The names of the shards that are done, in the order of the input."""
+    return sorted(path.stem for path in (folder / MANIFEST).glob("[0-9]*.json"))
+
+
+def load(path: Path, parse: Callable[[Any], _T]) -> _T:
+    """What a file of a run holds; raises OutputError if it is damaged."""
+    try:
+        return parse(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, LookupError) as error:
+        mend = "delete it and run burnish refine again"
+        if path.name == SETTINGS:
+            mend = "bring it back from a copy, or choose another output folder"
+        raise OutputError(f"{path} is damaged; {mend}") from error
+
+
 def _dump(data: Mapping[str, Any]) -> bytes:
     return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=True) + "\n").encode()
 
@@ -83,15 +121,15 @@ class Manifest:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], task: tuple[int, int]) -> None:
         self.folder = folder
-        self.tag = f"{task[0]}of{task[1]}"
-        """Begins the names of this task's temporary files, after `TEMPORARY`."""
+        self.tag = f"{task[0]}of{task[1]}-{os.getpid()}"
+        """Begins the names of this process's temporary files, after `TEMPORARY`."""
         self.done: set[str] = set()
         """The names of the shards that were done when the notes were last listed."""
         self.shards_of_file: dict[int, int] = {}
         """File index -> number of shards, for the compressed files that were read to their end."""
         self._settings = settings
         self._task = task
-        self._lock: int | None = None
+        self._lock: _Lock | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -124,7 +162,7 @@ class Manifest:
         path = self.folder / SUMMARY
         if not path.exists():
             return None
-        return Summary.from_json(json.loads(path.read_bytes()))
+        return load(path, Summary.from_json)
 
     def write_summary(self, summary: Summary) -> None:
         sync([self.folder / MANIFEST])
@@ -138,23 +176,23 @@ class Manifest:
 
     def write_timing(self, session: Mapping[str, Any]) -> None:
         """Append a session to `timing.json`, or to the file of the task where there are several."""
-        name = TIMING if self._task[1] == 1 else f"timing-{self.tag}.json"
-        path = self.folder / name
-        sessions = json.loads(path.read_bytes())["sessions"] if path.exists() else []
+        index, count = self._task
+        path = self.folder / (TIMING if count == 1 else f"timing-{index}of{count}.json")
+        sessions = []
+        if path.exists():
+            with suppress(OutputError):  # what can not be read is not worth a run
+                sessions = load(path, lambda data: list(data["sessions"]))
         write_file(path, _dump({"sessions": [*sessions, session]}), self.tag)
 
     def refresh(self) -> None:
         """List the notes again, with those that workers and other tasks wrote meanwhile."""
-        for path in (self.folder / MANIFEST).glob("[!.]*.json"):
-            if path.name.startswith("file-"):
-                self.shards_of_file[int(path.stem[5:])] = json.loads(path.read_bytes())["shards"]
-            elif path.name != SETTINGS:
-                self.done.add(path.stem)
+        for path in (self.folder / MANIFEST).glob("file-*.json"):
+            self.shards_of_file[int(path.stem[5:])] = load(path, lambda data: int(data["shards"]))
+        self.done.update(notes_of(self.folder))
 
-    def note(self, name: str) -> dict[str, Any]:
+    def note(self, name: str) -> Note:
         """The note of a shard that is done."""
-        note: dict[str, Any] = json.loads(note_path(self.folder, name).read_bytes())
-        return note
+        return read_note(self.folder, name)
 
     def _check_ours(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():
@@ -171,7 +209,7 @@ class Manifest:
     def _check_parts(self) -> None:
         for kind in PART_FOLDERS:
             for name in os.listdir(self.folder / kind):
-                if not (_PART_NAME.fullmatch(name) or name.startswith(TEMPORARY)):
+                if not (_PART_NAME.fullmatch(name) or name.startswith(".")):
                     raise OutputError(
                         f"{self.folder / kind / name} is no part of this run; move it "
                         f"elsewhere, for everything in {kind}/ is taken for output"
@@ -183,7 +221,7 @@ class Manifest:
             write_file(path, _dump(self._settings), self.tag)
             sync([path.parent, self.folder])
             return
-        old, new = _flat(json.loads(path.read_bytes())), _flat(self._settings)
+        old, new = _flat(load(path, dict)), _flat(self._settings)
         differences = {
             key: (old.get(key), new.get(key))
             for key in sorted(old.keys() | new.keys())
@@ -201,25 +239,37 @@ class Manifest:
             )
 
     def _take_lock(self) -> None:
-        """Hold this task's lock, refuse to run beside another split, sweep up after the dead."""
+        """Hold this task's lock, refuse to run beside another split, sweep up after the dead.
+
+        One process at a time: else two that look at each other's locks refuse each other.
+        """
+        gate = _lock(self.folder / LOCKS / "gate", wait=True)
+        try:
+            self._take_lock_within_gate()
+        finally:
+            gate.release()
+
+    def _take_lock_within_gate(self) -> None:
         index, count = self._task
         locks = self.folder / LOCKS
         self._lock = _lock(locks / f"task-{index}-of-{count}")
-        if self._lock is None:
+        if self._lock.state is _State.BUSY:
+            self._release()
             raise OutputError(
                 f"another process works on {self.folder} as task {index} of {count}; wait for it "
                 "or stop it"
             )
-        self._remove_temporary(self.tag)
         for path in sorted(locks.iterdir()):
             match = re.fullmatch(r"task-(\d+)-of-(\d+)", path.name)
-            if not match or (int(match[1]), int(match[2])) == self._task:
+            if not match:
                 continue
-            other = _lock(path)
-            if other is not None:
+            mine = (int(match[1]), int(match[2])) == self._task
+            lock = self._lock if mine else _lock(path)
+            if lock.state is _State.HELD:
                 self._remove_temporary(f"{match[1]}of{match[2]}")
-                os.close(other)
-            elif int(match[2]) != count:
+            if not mine:
+                lock.release()
+            if lock.state is _State.BUSY and int(match[2]) != count:
                 self._release()
                 raise OutputError(
                     f"another process works on {self.folder} as task {match[1]} of {match[2]}; all "
@@ -228,7 +278,7 @@ class Manifest:
 
     def _release(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def _remove_temporary(self, tag: str) -> None:
@@ -237,23 +287,39 @@ class Manifest:
                 path.unlink(missing_ok=True)
 
 
-def _lock(path: Path) -> int | None:
-    """Take a lock for the life of the process, None if another holds it."""
+class _State(Enum):
+    HELD = "held"
+    BUSY = "busy"
+    UNKNOWN = "unknown"
+    """The file system has no locks: another process may work on the same, or none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Lock:
+    descriptor: int
+    state: _State
+
+    def release(self) -> None:
+        os.close(self.descriptor)
+
+
+def _lock(path: Path, wait: bool = False) -> _Lock:
+    """Try to take a lock for the life of the process, or wait for it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            os.close(descriptor)
-            return None
-        # A file system without locks: go on; part files stay whole, since every process writes
-        # under its own temporary names.
-    return descriptor
+        busy = error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+        return _Lock(descriptor, _State.BUSY if busy else _State.UNKNOWN)
+    return _Lock(descriptor, _State.HELD)
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted path -> value; a list of objects with names counts as an object of objects."""
     flat: dict[str, Any] = {}
     for key, value in data.items():
+        if isinstance(value, list) and all(isinstance(v, dict) and "name" in v for v in value):
+            value = {v["name"]: v for v in value}
         if isinstance(value, dict) and value:
             flat.update(_flat(value, f"{prefix}{key}."))
         else:

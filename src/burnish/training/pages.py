@@ -51,7 +51,7 @@ CLEAN_BOOK = "text/stacks_math_tex"
 CLEAN_LINES, CLEAN_BOOK_LINES, CLEAN_CHAPTERS = 200, 60, 3
 """Lines taken of a clean row and of a chapter; one chapter in so many."""
 
-WINDOW_CHARS = 4000, 16000
+WINDOW_CHARS = 1200, 4000
 """Shortest and longest window of a gold page, in characters."""
 WINDOW_LINES = 5
 """Fewest lines of a window, and half of the fewest of a page that is cut."""

@@ -84,7 +84,7 @@ class TrainConfig:
             "full": 1.0,
             "mild": 0.8,
             "turku": 1.5,
-            "chunks": 1.0,
+            "chunks": 0.5,
             "snippets": 1.0,
             "plain": 1.0,
         }

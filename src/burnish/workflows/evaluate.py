@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.errors import InputError
-from burnish.io.jsonl import decompress, lines_of_pieces, loads
+from burnish.io.jsonl import BYTE_ORDER_MARK, decompress, lines_of_pieces, loads
 from burnish.io.rows import DamagedFile
 from burnish.metrics import Counts, pearson, roc_auc
 from burnish.program.limits import count_words
@@ -27,6 +27,8 @@ from burnish.schema import Document, Record, Status
 from burnish.workflows.refine import load_pipeline
 
 Row = Mapping[str, Any]
+
+_DOCUMENT_GOLD = ("keep", "edu", "format")
 
 
 @dataclass
@@ -142,32 +144,59 @@ def evaluate(gold: Path, refiner: str = "default") -> Evaluation:
 def read_gold(path: Path) -> Iterator[Row]:
     """The rows of a gold file, all of one kind. Raises InputError for anything else."""
     kind = None
-    number = 0
-    compression = path.suffix[1:] if path.suffix in (".gz", ".zst") else ""
-    for number, (_, line) in enumerate(lines_of_pieces(decompress(str(path), compression)), 1):
+    for number, line in _lines(path):
         try:
             row = loads(line)
             here = _kind(row)
-        except (ValueError, DamagedFile) as error:
+        except ValueError as error:
             raise InputError(f"{path}, row {number}: {error}") from None
         if kind is not None and here != kind:
             raise InputError(f"{path}, row {number}: the file mixes {kind} and {here}")
         kind = here
         yield row
-    if not number:
+    if kind is None:
         raise InputError(f"{path} is empty")
 
 
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file that are not blank, numbered from 1."""
+    compression = path.suffix[1:] if path.suffix in (".gz", ".zst") else ""
+    try:
+        lines = lines_of_pieces(decompress(str(path), compression))
+        for number, (position, line) in enumerate(lines, 1):
+            if position == 0:
+                line = line.removeprefix(BYTE_ORDER_MARK)
+            if line and not line.isspace():
+                yield number, line
+    except DamagedFile as error:
+        raise InputError(f"{path}: {error}") from None
+
+
 def _kind(row: Row) -> str:
+    """The kind of gold that a row is. Raises ValueError for what is none."""
     lines = row.get("lines")
     if isinstance(lines, list):
-        if all(isinstance(x, dict) and isinstance(x.get("text"), str) and "label" in x
-               for x in lines):  # fmt: skip
-            return "lines"
-        raise ValueError("a line needs a text and a label")
-    if isinstance(row.get("text"), str) and any(name in row for name in ("keep", "edu", "format")):
-        return "documents"
-    raise ValueError("no gold: neither lines with labels nor a text with keep, edu or format")
+        for number, line in enumerate(lines):
+            _check_line(number, line)
+        return "lines"
+    if not (isinstance(row.get("text"), str) and any(name in row for name in _DOCUMENT_GOLD)):
+        raise ValueError("no gold: neither lines with labels nor a text with keep, edu or format")
+    if row.get("keep") not in (None, 0, 1):
+        raise ValueError(f"keep must be 0 or 1, not {row['keep']!r}")
+    for name in ("edu", "format"):
+        score = row.get(name)
+        if score is not None and not (type(score) in (int, float) and 0 <= score <= 5):
+            raise ValueError(f"{name} must be a number from 0 to 5, not {score!r}")
+    return "documents"
+
+
+def _check_line(number: int, line: Any) -> None:
+    if not (isinstance(line, dict) and isinstance(line.get("text"), str) and "label" in line):
+        raise ValueError(f"line {number} needs a text and a label")
+    if "\n" in line["text"]:
+        raise ValueError(f"line {number} holds a line feed")
+    if type(line["label"]) is not int or line["label"] not in (-1, 0, 1):
+        raise ValueError(f"the label of line {number} must be -1, 0 or 1, not {line['label']!r}")
 
 
 def text_of(row: Row) -> str:

@@ -12,28 +12,38 @@ from burnish.refiners import identity, load_refiner
 from burnish.runner import local
 from burnish.runner.base import Job, OnProgress, Summary
 from burnish.schema import Document, Record
+from burnish.spec import STAGES as STAGES
 from burnish.stages import Pipeline, Stage
 
-STAGES = ("document", "chunk")
 
-
-@lru_cache(maxsize=8)
 def load_pipeline(
     refiner: str, stages: tuple[str, ...] = STAGES, keep_threshold: float | None = None
 ) -> Pipeline:
     """The pipeline of a refiner's stages, loaded once a process.
 
-    `keep_threshold` replaces the refiner's own at the document stage. Raises UsageError for unknown
-    or no stages or a threshold outside 0 to 1, RefinerError for a refiner that can not be loaded.
+    `keep_threshold` replaces the refiner's own at the document stage. Raises UsageError for stages
+    that are unknown, none or named twice, and for a threshold outside 0 to 1 or without a document
+    stage; RefinerError for a refiner that can not be loaded.
     """
     if not stages:
         raise UsageError("no stage is named; use one or both of: document, chunk")
-    if keep_threshold is not None and not 0 <= keep_threshold <= 1:
-        raise UsageError(f"the keep threshold is a probability, 0 to 1, not {keep_threshold}")
-    loaded = []
     for name in stages:
         if name not in STAGES:
             raise UsageError(f"unknown stage {name!r}; known: {', '.join(STAGES)}")
+        if stages.count(name) > 1:
+            raise UsageError(f"the stage {name!r} is named twice")
+    if keep_threshold is not None:
+        if not (isinstance(keep_threshold, int | float) and 0 <= keep_threshold <= 1):
+            raise UsageError(f"the keep threshold is a probability, 0 to 1, not {keep_threshold!r}")
+        if "document" not in stages:
+            raise UsageError("a keep threshold has no effect without the stage 'document'")
+    return _load(refiner, stages, keep_threshold)
+
+
+@lru_cache(maxsize=8)
+def _load(refiner: str, stages: tuple[str, ...], keep_threshold: float | None) -> Pipeline:
+    loaded = []
+    for name in stages:
         writer, spec = load_refiner(refiner, name)
         if name == "document":
             spec = spec.with_threshold(keep_threshold)

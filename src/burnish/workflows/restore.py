@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,17 @@ import zstandard
 
 from burnish.errors import InputError, OutputError, UsageError
 from burnish.io.jsonl import dumps
-from burnish.io.output import input_schema, read_run, write_parquet
-from burnish.runner.manifest import MANIFEST, SETTINGS
+from burnish.io.output import (
+    input_schema,
+    misfit,
+    misfitting,
+    parts_of_run,
+    read_shard,
+    write_parquet,
+)
+from burnish.io.parquet import ArrowRow
+from burnish.runner.base import Summary
+from burnish.runner.manifest import MANIFEST, SETTINGS, SUMMARY, load, notes_of, read_note
 from burnish.schema import StageTrace, Status, revert_edits, text_hash
 
 
@@ -21,50 +29,95 @@ from burnish.schema import StageTrace, Status, revert_edits, text_hash
 class Restored:
     """One document as it came, and what the run did to it.
 
-    `row` has the input's columns in their order, the original text among them.
+    `stored` is the row as the run wrote it, `text_column` the column in which its text stands.
     """
 
     id: str
     status: Status
-    row: Mapping[str, Any]
+    stored: dict[str, Any] | ArrowRow
+    text_column: str
     text: str
     refined: str
     traces: tuple[StageTrace, ...]
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """The input's columns in their order, the original text among them.
 
-def restore(folder: Path) -> Iterator[Restored]:
+        Raises InputError where Python has no such value, as for a timestamp with nanoseconds.
+        """
+        stored = self.stored
+        try:
+            plain = stored.plain() if isinstance(stored, ArrowRow) else stored
+        except ValueError as error:
+            raise InputError(f"{self.id}: {misfit(stored)} is no plain value: {error}") from error
+        return type(plain)({**plain, self.text_column: self.text})
+
+
+def restore(folder: Path, partial: bool = False) -> Iterator[Restored]:
     """Every document of a run in the order of the input, checked against the hash of its text.
 
-    Raises InputError if the folder holds no run, or if a document does not come back as it was.
+    Raises InputError if the folder holds no run, or if a document is missing or does not come back
+    as it was; also if the run is not finished, unless `partial` asks for its finished shards.
     """
-    text_column = _settings(folder)["text_column"]
-    for row, program in read_run(folder):
-        status = Status(program["status"])
-        refined = row[text_column]
-        traces = tuple(StageTrace.from_json(stage) for stage in program["stages"])
-        text = refined
-        try:
-            # A dropped document was stored as it came.
-            for trace in reversed(traces) if status is not Status.DROPPED else ():
-                text = revert_edits(text, trace.edits)
-        except ValueError as error:
-            raise _changed(folder, program["id"]) from error
-        if text_hash(text) != program["text_hash"]:
-            raise _changed(folder, program["id"])
-        if status is Status.DROPPED:
-            refined = ""
-        row[text_column] = text
-        yield Restored(program["id"], status, row, text, refined, traces)
+    settings = _settings(folder)
+    text_column, form = settings["text_column"], settings["format"]
+    for shard in _shards(folder, form, partial):
+        name = f"{shard}.{form}"
+        expected = read_note(folder, shard).counts.documents
+        count = 0
+        for row, program in read_shard(folder, name):
+            count += 1
+            yield _restored(folder, text_column, row, program)
+        if count != expected:
+            raise misfitting(folder, name, f"{count} documents, not {expected} as noted")
 
 
-def write_restored(folder: Path, target: Path | None = None) -> tuple[Path, int]:
+def _shards(folder: Path, form: str, partial: bool) -> list[str]:
+    """The names of the shards that are done."""
+    names = notes_of(folder)
+    if partial:
+        return names
+    summary = folder / SUMMARY
+    if not summary.exists() or len(names) != load(summary, Summary.from_json).shards:
+        raise InputError(
+            f"{folder}: the run is not finished: run burnish refine again, or use --partial"
+        )
+    for part in parts_of_run(folder):
+        if part.removesuffix(f".{form}") not in names:
+            raise InputError(f"{folder}: {part} is no part of the run; move it elsewhere")
+    return names
+
+
+def _restored(
+    folder: Path, text_column: str, row: dict[str, Any] | ArrowRow, program: Mapping[str, Any]
+) -> Restored:
+    status = Status(program["status"])
+    text = refined = row[text_column]
+    traces = tuple(StageTrace.from_json(stage) for stage in program["stages"])
+    try:
+        # A dropped document was stored as it came.
+        for trace in reversed(traces) if status is not Status.DROPPED else ():
+            text = revert_edits(text, trace.edits)
+    except ValueError as error:
+        raise _changed(folder, program["id"]) from error
+    if text_hash(text) != program["text_hash"]:
+        raise _changed(folder, program["id"])
+    if status is Status.DROPPED:
+        refined = ""
+    return Restored(program["id"], status, row, text_column, text, refined, traces)
+
+
+def write_restored(
+    folder: Path, target: Path | None = None, partial: bool = False
+) -> tuple[Path, int]:
     """Writes the original documents to a file, whole or not at all; returns it and their number.
 
     The suffix says the format: `.jsonl`, `.jsonl.zst` or `.parquet` (for a run in that format, all
     column types as they were). Without a target, a file beside the folder, in the run's format.
 
-    Raises InputError as `restore` does, UsageError for another suffix, OutputError if the file can
-    not be written.
+    Raises InputError as `restore` does, UsageError for another suffix or for columns that JSON can
+    not hold, OutputError if the file can not be written.
     """
     form = _settings(folder)["format"]
     if target is None:
@@ -74,10 +127,9 @@ def write_restored(folder: Path, target: Path | None = None) -> tuple[Path, int]
     if target.suffix == ".parquet" and form != "parquet":
         raise UsageError(f"{target}: the run is in JSONL; choose .jsonl or .jsonl.zst")
     temporary = target.with_name(f".{target.name}.part")
-    rows = (found.row for found in restore(folder))
     try:
         with temporary.open("wb") as file:
-            count = _write(folder, target, rows, file)
+            count = _write(folder, target, restore(folder, partial), file)
         temporary.replace(target)
     except OSError as error:
         raise OutputError(f"can not write {target}: {error.strerror}") from error
@@ -86,23 +138,36 @@ def write_restored(folder: Path, target: Path | None = None) -> tuple[Path, int]
     return target, count
 
 
-def _write(folder: Path, target: Path, rows: Iterator[Mapping[str, Any]], file: BinaryIO) -> int:
+def _write(folder: Path, target: Path, documents: Iterator[Restored], file: BinaryIO) -> int:
     if target.suffix == ".parquet":
-        return write_parquet(file, rows, input_schema(folder))
+        text_column = _settings(folder)["text_column"]
+        rows = (
+            (found.stored, found.text) for found in documents if isinstance(found.stored, ArrowRow)
+        )
+        return write_parquet(file, rows, input_schema(folder, text_column), text_column)
+    lines = (_line(target, found) for found in documents)
     if target.suffix == ".zst":
         with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as stream:
-            return sum(1 for row in rows if stream.write(dumps(row)) is not None)
-    return sum(1 for row in rows if file.write(dumps(row)))
+            return sum(1 for line in lines if stream.write(line) is not None)
+    return sum(1 for line in lines if file.write(line))
+
+
+def _line(target: Path, found: Restored) -> bytes:
+    try:
+        return dumps(found.row)
+    except (TypeError, InputError) as error:
+        raise UsageError(
+            f"{target}: {misfit(found.stored)} can not be stored as JSON; choose .parquet"
+        ) from error
 
 
 def _settings(folder: Path) -> dict[str, Any]:
     """What the run was given."""
     path = folder / MANIFEST / SETTINGS
     try:
-        settings: dict[str, Any] = json.loads(path.read_bytes())
+        return load(path, dict)
     except FileNotFoundError:
         raise InputError(f"{folder} holds no run of burnish refine: no {path}") from None
-    return settings
 
 
 def _changed(folder: Path, document_id: str) -> InputError:
