@@ -76,6 +76,10 @@ def main() -> None:
         for text, chunk, operations in zip(texts, chunks, programs, strict=True):
             execute(text, operations, lines=chunk.lines)
 
+    def both() -> None:
+        for text, answer, chunk in zip(texts, answers, chunks, strict=True):
+            execute(text, dialect.parse(answer, chunk).program or (), lines=chunk.lines)
+
     def everything() -> None:
         for text, answer in zip(texts, answers, strict=True):
             chunk = Chunk.whole(text)
@@ -85,6 +89,7 @@ def main() -> None:
     print(f"{DOCUMENTS} documents of 200 lines, {size:,.0f} characters each; documents a second:")
     print(f"{best(parse):>10,.0f}  parse")
     print(f"{best(run):>10,.0f}  execute")
+    print(f"{best(both):>10,.0f}  parse and execute")
     print(f"{best(everything):>10,.0f}  split, parse and execute")
 
 

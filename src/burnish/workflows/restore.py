@@ -60,8 +60,7 @@ def restore(folder: Path, partial: bool = False) -> Iterator[Restored]:
     Raises InputError if the folder holds no run, or if a document is missing or does not come back
     as it was; also if the run is not finished, unless `partial` asks for its finished shards.
     """
-    settings = _settings(folder)
-    text_column, form = settings["text_column"], settings["format"]
+    text_column, form = _settings(folder)
     for shard in _shards(folder, form, partial):
         name = f"{shard}.{form}"
         expected = read_note(folder, shard).counts.documents
@@ -119,7 +118,7 @@ def write_restored(
     Raises InputError as `restore` does, UsageError for another suffix or for columns that JSON can
     not hold, OutputError if the file can not be written.
     """
-    form = _settings(folder)["format"]
+    text_column, form = _settings(folder)
     if target is None:
         target = folder.resolve().with_name(f"{folder.resolve().name}-restored.{form}")
     if not target.name.endswith((".jsonl", ".jsonl.zst", ".parquet")):
@@ -129,7 +128,12 @@ def write_restored(
     temporary = target.with_name(f".{target.name}.part")
     try:
         with temporary.open("wb") as file:
-            count = _write(folder, target, restore(folder, partial), file)
+            documents = restore(folder, partial)
+            if target.suffix == ".parquet":
+                rows = ((d.stored, d.text) for d in documents if isinstance(d.stored, ArrowRow))
+                count = write_parquet(file, rows, input_schema(folder, text_column), text_column)
+            else:
+                count = _write_lines(target, documents, file)
         temporary.replace(target)
     except OSError as error:
         raise OutputError(f"can not write {target}: {error.strerror}") from error
@@ -138,13 +142,7 @@ def write_restored(
     return target, count
 
 
-def _write(folder: Path, target: Path, documents: Iterator[Restored], file: BinaryIO) -> int:
-    if target.suffix == ".parquet":
-        text_column = _settings(folder)["text_column"]
-        rows = (
-            (found.stored, found.text) for found in documents if isinstance(found.stored, ArrowRow)
-        )
-        return write_parquet(file, rows, input_schema(folder, text_column), text_column)
+def _write_lines(target: Path, documents: Iterator[Restored], file: BinaryIO) -> int:
     lines = (_line(target, found) for found in documents)
     if target.suffix == ".zst":
         with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as stream:
@@ -161,11 +159,11 @@ def _line(target: Path, found: Restored) -> bytes:
         ) from error
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    """What the run was given."""
+def _settings(folder: Path) -> tuple[str, str]:
+    """The text column and the format of the run."""
     path = folder / MANIFEST / SETTINGS
     try:
-        return load(path, dict)
+        return load(path, lambda data: (data["text_column"], data["format"]))
     except FileNotFoundError:
         raise InputError(f"{folder} holds no run of burnish refine: no {path}") from None
 
