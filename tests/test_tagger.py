@@ -156,3 +156,15 @@ def test_predictions_are_remembered_for_a_batch_and_no_longer(
     assert list(predictor.remembered) == ["f" * 99]
     predictor.predict("g")
     assert list(predictor.remembered) == ["g"]
+
+
+def test_a_very_long_document_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    tagger = Tagger.load()
+    lines = [f"Line {n} tells of the river and of the mill." for n in range(25)]
+    parts = [tagger.predict("\n".join(lines[n : n + 10])).noise for n in (0, 10, 20)]
+    scores = tagger.predict("\n".join(lines[:10]))
+    monkeypatch.setattr(module, "SEGMENT_LINES", 10)
+    whole = tagger.predict("\n".join(lines))
+    assert np.array_equal(whole.noise, np.concatenate(parts))
+    assert (whole.edu, whole.keep) == (scores.edu, scores.keep)
+    assert len(tagger.predict("\n" * 40).noise) == 41

@@ -6,7 +6,8 @@ beside it. A document of more than `WINDOW_LINES` lines is read in overlapping w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -23,6 +24,9 @@ LINES_FILE = "lines.onnx"
 
 THRESHOLD = 0.5
 """Probability of noise from which a line is best removed: training shifts the scores to this."""
+
+SEGMENT_LINES = 1 << 16
+"""A document of more lines is read in parts of so many, which bounds memory (0.6 KB a line)."""
 
 WINDOW_LINES = 4096
 MARGIN_LINES = 64
@@ -70,6 +74,16 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     )
 
 
+def _segments(text: str) -> Iterator[str]:
+    """The text in parts of at most `SEGMENT_LINES` lines, the LF between two parts left out."""
+    if text.count("\n") < SEGMENT_LINES:
+        yield text
+        return
+    lines = text.split("\n")
+    for first in range(0, len(lines), SEGMENT_LINES):
+        yield "\n".join(lines[first : first + SEGMENT_LINES])
+
+
 class Tagger:
     """A line tagger read from a folder.
 
@@ -104,7 +118,19 @@ class Tagger:
         return cls(open_session(root / LINES_FILE), head)
 
     def predict(self, text: str) -> Prediction:
-        """Reads a document; deterministic, and the same whatever else is predicted."""
+        """Reads a document; deterministic, and the same whatever else is predicted.
+
+        Of a document of more than `SEGMENT_LINES` lines each part is read by itself, and the first
+        one gives the scores.
+        """
+        parts = [self._predict(part) for part in _segments(text)]
+        if len(parts) == 1:
+            return parts[0]
+        noise = np.concatenate([part.noise for part in parts])
+        summary: NDArray[np.float32] = np.stack([part.summary for part in parts]).mean(axis=0)
+        return replace(parts[0], noise=noise, summary=summary)
+
+    def _predict(self, text: str) -> Prediction:
         found = features(text)
         noise, summary = self._lines(found)
         if self.head is None:
