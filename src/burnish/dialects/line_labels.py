@@ -1,7 +1,7 @@
 """Line labels: one digit a line, as taggers and human annotators give them.
 
-`0` is content and stays, `1` is noise and goes: `0011` removes the last two of four lines. Blanks
-between the digits mean nothing. The dialect is ours.
+`0` is content and stays, `1` is noise and goes: `0011` removes the last two of four lines. Blanks,
+commas and brackets mean nothing, so a list of labels is read as well. The dialect is ours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from burnish.program.lines import Chunk
 from burnish.program.operations import Operation, Program, RemoveLines, removal
 from burnish.schema import Issue
 
-_BLANKS = re.compile(r"\s+")
+_BETWEEN = re.compile(r"[\s,;\[\]()]+")
 _WRONG = re.compile(r"[^01]")
 _ONE = re.compile("1+")
 
@@ -30,7 +30,7 @@ class LineLabels:
         return Prompt("", chunk.text)
 
     def parse(self, text: str, chunk: Chunk) -> Parsed:
-        labels = _BLANKS.sub("", text)
+        labels = _BETWEEN.sub("", text)
         wrong = _WRONG.search(labels)
         if wrong:
             message = f"{wrong.group()!r} is no label; labels are 0 (content) and 1 (noise)"
