@@ -75,10 +75,9 @@ def execute(
     """
     if not program:
         return Outcome(Status.KEPT, text)
-    program = tuple(dict.fromkeys(program))  # saying a thing twice means nothing
     if lines is None:
         lines = split_lines(text)
-    if any(isinstance(operation, DropDocument) for operation in program):
+    if DropDocument() in program:
         return dropped(text, len(lines), "program")
     starts = line_starts(lines)
     issues: list[Issue] = []
@@ -86,6 +85,8 @@ def execute(
     removed = _removed_ranges(removals, len(lines), issues)
     spans = [(starts[first], starts[last + 1], "") for first, last in removed]
     if len(removals) < len(program):
+        # Saying a thing twice means nothing.
+        program = tuple(dict.fromkeys(op for op in program if not isinstance(op, RemoveLines)))
         try:
             changes = _changed_spans(text, program, starts, removed, limits.max_edits, issues)
         except _TooManyEdits:
@@ -203,7 +204,7 @@ def _changed_spans(
     issues: list[Issue],
 ) -> list[Span]:
     """The spans of all replacements and rewrites that can be made, ascending, not overlapping."""
-    if sum(not isinstance(operation, RemoveLines) for operation in program) > max_edits:
+    if len(program) > max_edits:
         raise _TooManyEdits
     wanted: set[Span] = set()
     places = 0

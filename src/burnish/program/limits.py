@@ -79,9 +79,11 @@ class Limits:
 
         A document without any word can not lose too much.
         """
-        # A text has at most as many words as characters, and at least as many as `split` finds. So
-        # it nearly always suffices to see that the first few words are left.
-        enough = max(self.min_words, int((1 - self.max_removed) * len(before)) + 1, 1)
+        # A text has at most as many words as characters (half as many where every word needs a
+        # blank), and at least as many as `split` finds. So it nearly always suffices to see that
+        # the first few words are left.
+        most = (len(before) + 1) // 2 if before.isascii() else len(before)
+        enough = max(self.min_words, int((1 - self.max_removed) * most) + 1, 1)
         if len(after.split(None, enough)) > enough:
             return ""
         left, total = count_words(after), count_words(before)
