@@ -33,9 +33,11 @@ def execute(
     call has status "failed", one that breaks the limits "refused", and both leave the text as it
     was. Raises UsageError for an unknown dialect.
     """
-    limits = limits or Limits()
-    parsed = parse(program, text, dialect)
-    return executor.execute_parsed(text, parsed.program, parsed.issues, limits=limits)
+    chunk = Chunk.whole(text)
+    parsed = get_dialect(dialect).parse(program, chunk)
+    return executor.execute_parsed(
+        text, parsed.program, parsed.issues, limits=limits or Limits(), lines=chunk.lines
+    )
 
 
 def refine(

@@ -10,7 +10,7 @@ import re
 
 from burnish.dialects.base import Parsed, Prompt, cannot_say
 from burnish.program.lines import Chunk
-from burnish.program.operations import Operation, Program, RemoveLines, removal
+from burnish.program.operations import Operation, Program, RemoveLines
 from burnish.schema import Issue
 
 _BETWEEN = re.compile(r"[\s,;\[\]()]+")
@@ -58,11 +58,6 @@ class LineLabels:
             for number in range(operation.first, operation.last + 1):
                 labels[number - chunk.first] = "1"
         return "".join(labels)
-
-
-def from_labels(labels: list[int], first: int = 0) -> Program:
-    """The program that removes the lines labelled 1; `first` numbers the first label's line."""
-    return removal(first + n for n, label in enumerate(labels) if label == 1)
 
 
 DIALECT = LineLabels()

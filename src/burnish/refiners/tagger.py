@@ -6,18 +6,21 @@ beside it. A document of more than `WINDOW_LINES` lines is read in overlapping w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
+from burnish.errors import RefinerError
 from burnish.refiners.document_head import WEIGHTS_FILE as HEAD_FILE
 from burnish.refiners.document_head import DocumentHead
 from burnish.refiners.features import FEATURE_VERSION, Features, features
+
+T = TypeVar("T")
 
 WEIGHTS = Path(__file__).parent / "weights"
 LINES_FILE = "lines.onnx"
@@ -74,6 +77,13 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     )
 
 
+def _read(path: Path, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except Exception as error:  # each library has its own for a file that is missing or damaged
+        raise RefinerError(f"can not load {path}: {error}") from error
+
+
 def _segments(text: str) -> Iterator[str]:
     """The text in parts of at most `SEGMENT_LINES` lines, the LF between two parts left out."""
     if text.count("\n") < SEGMENT_LINES:
@@ -110,12 +120,13 @@ class Tagger:
         The document head of the folder is read too, if it has one and no other is given.
 
         Raises:
-            ValueError: the weights belong to another version of the features.
+            RefinerError: a file is missing, damaged, or made for another version of the features.
         """
         root = WEIGHTS if folder is None else Path(folder)
-        if head is None and (root / HEAD_FILE).exists():
-            head = DocumentHead.load(root)
-        return cls(open_session(root / LINES_FILE), head)
+        head_file, lines_file = root / HEAD_FILE, root / LINES_FILE
+        if head is None and head_file.exists():
+            head = _read(head_file, lambda: DocumentHead.load(root))
+        return _read(lines_file, lambda: cls(open_session(lines_file), head))
 
     def predict(self, text: str) -> Prediction:
         """Reads a document; deterministic, and the same whatever else is predicted.

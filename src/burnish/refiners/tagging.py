@@ -6,10 +6,9 @@ after the other, so the last predictions are kept for a while.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +18,8 @@ from burnish.program.lines import Chunk
 from burnish.program.operations import Program, RemoveLines
 from burnish.refiners.base import Draft
 from burnish.refiners.document_head import WEIGHTS_FILE as HEAD_FILE
-from burnish.refiners.document_head import DocumentHead
-from burnish.refiners.tagger import LINES_FILE, Prediction, Tagger, open_session
+from burnish.refiners.tagger import Prediction, Tagger
 from burnish.spec import CARD_FILE, RefinerCard
-
-T = TypeVar("T")
 
 # At least the documents of one batch of a pipeline, unless some are very long.
 _REMEMBERED = 64
@@ -37,7 +33,7 @@ class _Predictor:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.tagger = _load(folder)
+        self.tagger = Tagger.load(folder)
         self.remembered: dict[str, Prediction] = {}
         self._characters = 0
 
@@ -55,19 +51,6 @@ class _Predictor:
 
     def _is_full(self) -> bool:
         return len(self.remembered) >= _REMEMBERED or self._characters > _REMEMBERED_CHARACTERS
-
-
-def _load(folder: Path) -> Tagger:
-    head_file, lines_file = folder / HEAD_FILE, folder / LINES_FILE
-    head = _read(head_file, lambda: DocumentHead.load(folder)) if head_file.exists() else None
-    return _read(lines_file, lambda: Tagger(open_session(lines_file), head))
-
-
-def _read(path: Path, read: Callable[[], T]) -> T:
-    try:
-        return read()
-    except Exception as error:  # each library has its own for a file that is missing or damaged
-        raise RefinerError(f"can not load {path}: {error}") from error
 
 
 @lru_cache(maxsize=4)

@@ -16,6 +16,7 @@ import torch
 import zstandard
 from numpy.typing import ArrayLike, NDArray
 
+from burnish.metrics import pearson, roc_auc
 from burnish.refiners.document_head import (
     BUCKET_BITS,
     SHAPE_LIMIT,
@@ -387,9 +388,9 @@ def _measure(guesses: Doubles, truth: Doubles, threshold: float, seed: int) -> d
     draws = generator.integers(0, len(truth), (BOOTSTRAPS, len(truth)))
     result: dict[str, Any] = {}
     for name, score in {
-        "r_edu": lambda g, t: _correlation(g[:, 0], t[:, 0]),
-        "r_format": lambda g, t: _correlation(g[:, 1], t[:, 1]),
-        "auc_keep": lambda g, t: _auc(g[:, 2], t[:, 2]),
+        "r_edu": lambda g, t: pearson(g[:, 0].tolist(), t[:, 0].tolist()),
+        "r_format": lambda g, t: pearson(g[:, 1].tolist(), t[:, 1].tolist()),
+        "auc_keep": lambda g, t: roc_auc(g[:, 2].tolist(), (t[:, 2] > 0).tolist()),
         "f1_keep": lambda g, t: _f_beta(g[:, 2] >= threshold, t[:, 2]),
     }.items():
         drawn = [score(guesses[draw], truth[draw]) for draw in draws]
@@ -397,19 +398,6 @@ def _measure(guesses: Doubles, truth: Doubles, threshold: float, seed: int) -> d
         result[name] = round(score(guesses, truth), 4)
         result[f"{name}_interval"] = [round(float(low), 4), round(float(high), 4)]
     return result
-
-
-def _correlation(first: Doubles, second: Doubles) -> float:
-    return float(np.corrcoef(first, second)[0, 1])
-
-
-def _auc(scores: Doubles, labels: Doubles) -> float:
-    """Chance that a document to keep scores above one to drop; ties count half."""
-    good, bad = scores[labels > 0.5], np.sort(scores[labels <= 0.5])
-    if not len(good) or not len(bad):
-        return float("nan")
-    below = np.searchsorted(bad, good, "left") + np.searchsorted(bad, good, "right")
-    return float(below.mean() / 2 / len(bad))
 
 
 def _f_beta(kept: NDArray[np.bool_], labels: Doubles, beta: float = 1.0) -> float:
