@@ -16,6 +16,7 @@ from burnish.program.operations import (
     Operation,
     RemoveLines,
     ReplaceText,
+    RewriteLines,
 )
 
 FIXTURES = Path(__file__).parent / "fixtures" / "dialects"
@@ -50,6 +51,14 @@ def tell(operation: Operation) -> str:
             return f"RemoveLines {first} {last}"
         case ReplaceText(10, 19, old, new, None, None):
             return f"ReplaceText {old!a} {new!a}"
+        case ReplaceText(line, last, old, new, count, None):
+            lines = f"{line} {last} " if last > line else f"{line} "
+            times = "" if count is None else f" {count}"
+            return f"ReplaceText {lines}{old!a} {new!a}{times}"
+        case InsertLines(before, order, text):
+            return f"InsertLines {before} {order} {text!a}"
+        case RewriteLines(10, 19, text):
+            return f"RewriteLines {text!a}"
         case DropDocument():
             return "DropDocument"
     raise AssertionError(operation)
@@ -68,11 +77,14 @@ def test_a_dialect_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", dialect_names())
 def test_what_a_dialect_can_not_say_is_an_error(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} can not say InsertLines"):
-        get_dialect(name).format((InsertLines(10, 0, "x"),), CHUNK)
+    dialect = get_dialect(name)
+    others = (InsertLines(10, 0, "x"), RewriteLines(11, 12, "x"), ReplaceText(11, 12, "x", "y"))
+    for operation in others:
+        with pytest.raises(ValueError, match=f"{name} can not say {type(operation).__name__}"):
+            dialect.format((operation,), CHUNK)
 
 
-@pytest.mark.parametrize("name", ["prox-chunk", "line-labels"])
+@pytest.mark.parametrize("name", ["prox-chunk", "ultrax", "rescraper", "refinex", "line-labels"])
 def test_lines_outside_of_the_chunk_can_not_be_said(name: str) -> None:
     for operation in (RemoveLines(9, 10), RemoveLines(19, 20), RemoveLines(12, 11)):
         with pytest.raises(ValueError, match="can not say"):
@@ -80,7 +92,7 @@ def test_lines_outside_of_the_chunk_can_not_be_said(name: str) -> None:
 
 
 def test_unknown_dialect() -> None:
-    with pytest.raises(UsageError, match="known: prox-document, prox-chunk, line-labels"):
+    with pytest.raises(UsageError, match="known: prox-document, prox-chunk, ultrax, "):
         get_dialect("prox")
 
 
@@ -95,3 +107,50 @@ def test_prox_chunk_numbers_lines_through_the_document() -> None:
 @pytest.mark.parametrize("name", ["prox-document", "line-labels"])
 def test_the_others_show_the_bare_text(name: str) -> None:
     assert get_dialect(name).render(Chunk(["a", "", "b"], 3, (3, 5))).user == "a\n\nb"
+
+
+def test_ultrax_and_rescraper_number_lines_from_one_and_refinex_from_zero() -> None:
+    chunk = Chunk(["a\x0cb", ""], 0, (0, 1))
+    assert get_dialect("ultrax").render(chunk).user == "<lid:1>a\x0cb\n<lid:2>"
+    assert get_dialect("rescraper").render(chunk).user == "<lid:1> a\x0cb\n<lid:2> "
+    assert get_dialect("refinex").render(chunk).user == "[0]a\x0cb\n[1]"
+
+
+@pytest.mark.parametrize("name", ["ultrax", "refinex"])
+def test_a_string_that_does_not_stand_once_in_its_line_can_not_be_said(name: str) -> None:
+    for old in ("", "line 1 ", "1"):
+        with pytest.raises(ValueError, match="can not say"):
+            get_dialect(name).format((ReplaceText(11, 11, old),), CHUNK)
+
+
+def test_the_new_line_of_ultrax_keeps_its_own_line_ends() -> None:
+    dialect = get_dialect("ultrax")
+    program = (InsertLines(20, 3, "two\nlines\n"), InsertLines(11, 1, ""))
+    written = dialect.format(program, CHUNK)
+    assert written == "add_line(20, 3, 'two\\nlines\\n\\n')\nadd_line(11, 1, '\\n')"
+    assert dialect.parse(written, CHUNK).program == program
+    assert dialect.parse("add_line(11, 1, '')", CHUNK).program == program[1:]
+    for order in (-1, 10**18):
+        with pytest.raises(ValueError, match="can not say"):
+            dialect.format((InsertLines(11, order, "x"),), CHUNK)
+
+
+def test_before_the_first_line_is_a_place_in_the_first_window_alone() -> None:
+    dialect = get_dialect("ultrax")
+    first = Chunk(["a", "b"], 0, (0, 1))
+    assert dialect.parse("add_line(0, 1, 'x')", first).program == (InsertLines(0, 1, "x"),)
+    assert dialect.parse("add_line(10, 1, 'x')", CHUNK).issues[0].code == "range"
+
+
+def test_rescraper_can_not_say_one_string_twice_nor_oftener_than_it_stands() -> None:
+    dialect = get_dialect("rescraper")
+    one = ReplaceText(11, 11, "1", "", 1)
+    for program in ((one, one), (ReplaceText(11, 11, "1", "", 3),), (ReplaceText(11, 11, "1"),)):
+        with pytest.raises(ValueError, match="can not say"):
+            dialect.format(program, CHUNK)
+
+
+@pytest.mark.parametrize("text", ["", " a", "a\n", "a</rewrite>", "a<|im_end|>", "b</think>"])
+def test_rescraper_can_not_say_a_text_that_would_be_read_otherwise(text: str) -> None:
+    with pytest.raises(ValueError, match="can not say RewriteLines"):
+        get_dialect("rescraper").format((RewriteLines(10, 19, text),), CHUNK)

@@ -401,6 +401,83 @@ def test_line_labels_read_what_they_write(chunk: Chunk, data: st.DataObject) -> 
     assert gone == read
 
 
+@st.composite
+def removed_once(draw: st.DrawFn, chunk: Chunk, new: st.SearchStrategy[str]) -> ReplaceText:
+    """A replacement of what stands exactly once in its line; the LF behind it may be its end."""
+    number = draw(st.integers(0, len(chunk.lines) - 1))
+    line = chunk.lines[number] + ("\n" if number < len(chunk.lines) - 1 else "")
+    assume(line)
+    start = draw(st.integers(0, len(line) - 1))
+    old = line[start : draw(st.integers(start + 1, len(line)))]
+    assume(line.count(old) == 1)
+    first = chunk.first + number
+    return ReplaceText(first, first + old.endswith("\n"), old, draw(new))
+
+
+@settings(max_examples=300, deadline=None)
+@given(chunks(), st.data())
+def test_ultrax_reads_what_it_writes(chunk: Chunk, data: st.DataObject) -> None:
+    first = chunk.first if chunk.first == 0 else chunk.first + 1
+    insertion = st.builds(
+        InsertLines,
+        st.integers(first, chunk.last + 1),
+        st.integers(0, 99) | st.integers(0, 10**18 - 1),
+        any_strings,
+    )
+    operation = line_ranges(chunk) | removed_once(chunk, any_strings) | insertion
+    program = tuple(data.draw(st.lists(operation, max_size=6)))
+    dialect = get_dialect("ultrax")
+    parsed = dialect.parse(dialect.format(program, chunk), chunk)
+    assert (parsed.program, parsed.issues) == (program, ())
+
+
+@settings(max_examples=300, deadline=None)
+@given(chunks(), st.data())
+def test_refinex_reads_what_it_writes(chunk: Chunk, data: st.DataObject) -> None:
+    operation = line_ranges(chunk) | removed_once(chunk, st.just(""))
+    program = tuple(data.draw(st.lists(operation, max_size=6)))
+    dialect = get_dialect("refinex")
+    parsed = dialect.parse(dialect.format(program, chunk), chunk)
+    assert (parsed.program, parsed.issues) == (program, ())
+
+
+@st.composite
+def removed_often(draw: st.DrawFn, chunk: Chunk) -> ReplaceText:
+    number = draw(st.integers(0, len(chunk.lines) - 1))
+    line = chunk.lines[number]
+    assume(line)
+    start = draw(st.integers(0, len(line) - 1))
+    old = line[start : draw(st.integers(start + 1, len(line)))]
+    count = draw(st.integers(1, line.count(old)))
+    return ReplaceText(chunk.first + number, chunk.first + number, old, "", count)
+
+
+@settings(max_examples=300, deadline=None)
+@given(chunks(), st.data())
+def test_rescraper_reads_what_it_writes(chunk: Chunk, data: st.DataObject) -> None:
+    whole = st.builds(RewriteLines, st.just(chunk.first), st.just(chunk.last), any_strings)
+    alone = st.just((DropDocument(),)) | st.tuples(whole)
+    operation = line_ranges(chunk) | removed_often(chunk)
+    program = data.draw(
+        st.lists(operation, max_size=6, unique_by=_place).map(tuple) | alone  # type: ignore[arg-type]
+    )
+    dialect = get_dialect("rescraper")
+    try:
+        written = dialect.format(program, chunk)
+    except ValueError:  # a text that begins or ends in a blank
+        assert isinstance(program[0], RewriteLines)
+        return
+    parsed = dialect.parse(written, chunk)
+    assert (parsed.program, parsed.issues) == (program, ())
+
+
+def _place(operation: Operation) -> object:
+    """A string of one line can be removed in one operation only."""
+    if isinstance(operation, ReplaceText):
+        return operation.first, operation.old
+    return operation
+
+
 PIECES = (
     *("remove_lines(", "normalize(", "drop_doc()", "keep_doc()", "keep_chunk()", "0", "12", ","),
     *(
@@ -417,13 +494,17 @@ PIECES = (
         "<think>",
         "</think>",
     ),
+    *("replace_str(", "add_line(", "remove_str(", "remove_all()", "keep_all()", "'a'"),
+    *("<extract>", "<keep>", "<edit>", "</edit>", "<delete>", "<rewrite>", "<", "rm ", "sub "),
+    *("1-2", '1: "a"', "-", ":", "\x85"),
     *("#", "- ", "--", "1. ", "```", "word", "\u2028", "9" * 30, " ", "\n", "\r\n", "\ud800"),
 )
+SPEAKING = ["prox-chunk", "prox-document", "ultrax", "rescraper", "refinex"]
 pieces = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
 
 
 @FAST
-@given(st.text(max_size=60) | pieces, chunks(), st.sampled_from(["prox-chunk", "prox-document"]))
+@given(st.text(max_size=60) | pieces, chunks(), st.sampled_from(SPEAKING))
 def test_any_answer_is_read_without_exception(answer: str, chunk: Chunk, name: str) -> None:
     dialect = get_dialect(name)
     parsed = dialect.parse(answer, chunk)

@@ -42,10 +42,11 @@ def execute(
 
 def refine(
     documents: Iterable[Mapping[str, Any] | Document],
-    refiner: str = "default",
-    stages: str | Sequence[str] = ("document", "chunk"),
+    refiner: str | Sequence[str] = "default",
+    stages: str | Sequence[str] | None = None,
     *,
     keep_threshold: float | None = None,
+    engine: str = "auto",
     text_column: str = "text",
     id_column: str | None = None,
 ) -> Iterator[Record]:
@@ -54,11 +55,14 @@ def refine(
     Args:
         documents: Documents, or mappings with a text under `text_column`. They are read as the
             records are asked for.
-        refiner: name of a refiner that comes with the package, or a folder with a refiner card.
+        refiner: name of a known refiner, a folder with a refiner card, or "hf:organisation/name" on
+            the Hugging Face hub; or several, of which a stage is done by the first that has it.
         stages: "document" (keep or drop the whole), "chunk" (remove lines), in the order wanted, or
-            one of them alone.
+            one of them alone; None means all that the refiner has.
         keep_threshold: drop documents whose probability of keeping is lower than this (0 to 1);
             None takes the refiner's own.
+        engine: what runs a language model: "vllm", "openvino", "transformers", the address of a
+            server, or "auto".
         text_column: the key of a mapping's text.
         id_column: the key of a mapping's id, a string or an integer. None takes "id" where there is
             one, and otherwise the document's number, counted from 0.
@@ -67,6 +71,7 @@ def refine(
     the call; and InputError for a document without a text (or without the id that was asked for)
     when it is reached, after the records of all documents before it.
     """
+    from burnish.refiners import EngineChoice
     from burnish.workflows.refine import load_pipeline
 
     if isinstance(documents, str | bytes | Mapping | Document) or not _is_iterable(documents):
@@ -74,8 +79,8 @@ def refine(
             "refine takes documents, one after the other, and not a single "
             f"{type(documents).__name__}; put it in a list"
         )
-    stages = (stages,) if isinstance(stages, str) else tuple(stages)
-    pipeline = load_pipeline(refiner, stages, keep_threshold)
+    stages = (stages,) if isinstance(stages, str) else stages
+    pipeline = load_pipeline(refiner, stages, keep_threshold, EngineChoice(engine))
     return pipeline.run(_documents(documents, Columns(text_column, id_column)))
 
 

@@ -18,6 +18,8 @@ from burnish.program.limits import Limits
 
 CARD_FILE = "card.json"
 STAGES = ("document", "chunk")
+TEMPLATES = ("llama2", "qwen3", "own", "plain")
+MEASURES = ("tokens", "characters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,18 +61,48 @@ class StageSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """How a language model is asked for programs.
+
+    Attributes:
+        weights: "hf:organisation/name" on the Hugging Face hub, or a folder (relative to the card).
+        revision: commit or tag on the hub; None for the newest.
+        template: how the prompt is framed: "llama2", "qwen3" (thinking off), "own" (the chat
+            template that comes with the model) or "plain" (the prompt and a line end).
+        context: tokens that prompt and program may have together; None for what the model's
+            configuration says.
+        max_new_tokens: a program is cut off after so many tokens.
+        max_prompt: largest prompt in tokens (inclusive); None for what the context leaves.
+        max_text: a document shown without line numbers is cut after so many tokens; None shows it
+            whole.
+        measure: what windows are measured in, "tokens" or "characters"; each line's marker counts.
+    """
+
+    weights: str
+    template: str
+    max_new_tokens: int
+    revision: str | None = None
+    context: int | None = None
+    max_prompt: int | None = None
+    max_text: int | None = None
+    measure: str = "tokens"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RefinerCard:
     """What a refiner is, how it is run, what it was made from and how good it is.
 
-    `kind` names the class of refiner ("tagger"); `stages` its settings by stage name; `thresholds`
-    its decision points; `data` the training files with their SHA-256; `metrics` what was measured,
-    by gold file.
+    `kind` names the class of refiner ("tagger", "causal"); `stages` its settings by stage name;
+    `model` the language model of a causal one; `thresholds` its decision points; `data` the
+    training files with their SHA-256; `metrics` what was measured, by gold file; `notes` what else
+    a reader should know (source, licence).
     """
 
     name: str
     kind: str
     version: str
     stages: Mapping[str, StageSpec]
+    model: ModelSpec | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -82,6 +114,7 @@ class RefinerCard:
             "kind": self.kind,
             "version": self.version,
             "stages": {name: spec.to_json() for name, spec in self.stages.items()},
+            **({} if self.model is None else {"model": asdict(self.model)}),
             "thresholds": dict(self.thresholds),
             "data": dict(self.data),
             "metrics": dict(self.metrics),
@@ -95,11 +128,15 @@ class RefinerCard:
     @classmethod
     def read(cls, folder: Path) -> RefinerCard:
         """The card of the refiner in this folder. Raises RefinerError if there is no usable one."""
-        path = folder / CARD_FILE
+        return cls.read_file(folder / CARD_FILE)
+
+    @classmethod
+    def read_file(cls, path: Path) -> RefinerCard:
+        """The card in this file. Raises RefinerError if it is none."""
         try:
             return cls._from_json(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            raise RefinerError(f"{folder} holds no refiner: there is no {CARD_FILE}") from None
+            raise RefinerError(f"{path.parent} holds no refiner: there is no {path.name}") from None
         except OSError as error:
             raise RefinerError(f"can not read {path}: {error.strerror or error}") from None
         except (ValueError, RecursionError, RefinerError) as error:
@@ -118,7 +155,11 @@ class RefinerCard:
                 raise RefinerError(f"stage {name!r}: {error}") from None
             if stages[name].name != name:
                 raise RefinerError(f"stage {name!r}: its name is {stages[name].name!r}")
-        return cls(**{**data, "stages": stages})
+        model = data.get("model")
+        if model is not None:
+            _check(model, ModelSpec, _MODEL_RULES, "model.")
+            model = ModelSpec(**model)
+        return cls(**{**data, "stages": stages, "model": model})
 
 
 # ------------------------------------------------------------------------------------ checks
@@ -191,11 +232,22 @@ _STAGE_RULES = {
     "keep_threshold": _or_null(_SHARE),
     "limits": _OBJECT,
 }
+_MODEL_RULES = {
+    "weights": _STRING,
+    "revision": _or_null(_STRING),
+    "template": _choice(*TEMPLATES),
+    "context": _or_null(_integer(1)),
+    "max_new_tokens": _integer(1),
+    "max_prompt": _or_null(_integer(1)),
+    "max_text": _or_null(_integer(1)),
+    "measure": _choice(*MEASURES),
+}
 _CARD_RULES = {
     "name": _STRING,
     "kind": _STRING,
     "version": _STRING,
     "stages": _OBJECT,
+    "model": _or_null(_OBJECT),
     "thresholds": _OBJECT,
     "data": _OBJECT,
     "metrics": _OBJECT,

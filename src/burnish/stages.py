@@ -6,11 +6,14 @@ them and executes the result on the whole document. Document and chunk are two s
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import isnan
 
 from burnish.chunking import merge, windows
+from burnish.errors import BurnishError
 from burnish.program.executor import Outcome, execute_parsed
 from burnish.program.lines import Chunk, split_lines
 from burnish.program.operations import DropDocument, Program, to_json
@@ -56,9 +59,11 @@ class Stage:
 
     def _write(self, chunks: Sequence[Chunk]) -> list[Draft]:
         """The refiner's drafts; where a batch fails, each chunk is tried alone, so that one bad
-        chunk fails alone."""
+        chunk fails alone. Errors of our own mean that nothing can go on."""
         try:
             return _checked(self.refiner.write(chunks), len(chunks))
+        except BurnishError:
+            raise
         except Exception as error:
             if len(chunks) > 1:
                 return [draft for chunk in chunks for draft in self._write([chunk])]
@@ -139,13 +144,37 @@ def _merged_scores(drafts: Sequence[Draft]) -> dict[str, float]:
 class Pipeline:
     """Stages in a row: a document that one stage drops is not shown to the next."""
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        *,
+        batch_documents: int = _BATCH_DOCUMENTS,
+        batch_characters: int = _BATCH_CHARACTERS,
+        overlap: bool = False,
+    ) -> None:
+        """A batch holds `batch_documents` at most, and begins no further one after
+        `batch_characters`. With `overlap`, two batches are under way in two threads, so that one is
+        split, parsed and executed while a model works on the other; the refiners must allow it.
+        """
         self.stages = tuple(stages)
+        self._most = batch_documents, batch_characters
+        self._overlap = overlap
 
     def run(self, documents: Iterable[Document]) -> Iterator[Record]:
         """One record for each document, in order."""
-        for batch in _batches(documents):
-            yield from self._run_batch(batch)
+        batches = _batches(documents, *self._most)
+        if not self._overlap:
+            for batch in batches:
+                yield from self._run_batch(batch)
+            return
+        with ThreadPoolExecutor(2) as pool:
+            under_way: deque[Future[list[Record]]] = deque()
+            for batch in batches:
+                under_way.append(pool.submit(self._run_batch, batch))
+                if len(under_way) > 2:
+                    yield from under_way.popleft().result()
+            while under_way:
+                yield from under_way.popleft().result()
 
     def _run_batch(self, batch: Sequence[Document]) -> list[Record]:
         texts = [document.text for document in batch]
@@ -171,8 +200,10 @@ def overall(traces: Sequence[StageTrace]) -> Status:
     return next((status for status in order if status in found), Status.KEPT)
 
 
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Batches that hold at most 64 documents and begin no further one after 1 Mi characters.
+def _batches(
+    documents: Iterable[Document], most_documents: int, most_characters: int
+) -> Iterator[list[Document]]:
+    """The documents in batches.
 
     Where `documents` raises, the documents before are a last batch, and then it raises.
     """
@@ -182,7 +213,7 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
         for document in documents:
             batch.append(document)
             characters += len(document.text)
-            if len(batch) >= _BATCH_DOCUMENTS or characters >= _BATCH_CHARACTERS:
+            if len(batch) >= most_documents or characters >= most_characters:
                 yield batch
                 batch, characters = [], 0
     except Exception:

@@ -15,8 +15,10 @@ from burnish.errors import BurnishError, UsageError
 
 _VERBS = {
     "apply": "Execute one program on one text.",
+    "dialects": "List the program languages that models write.",
     "evaluate": "Measure a refiner against labelled pages or scored documents.",
     "refine": "Refine a corpus: documents in, refined documents and their programs out.",
+    "refiners": "List the refiners that are known by name, or show the card of one.",
     "restore": "Bring the original documents of a run back.",
     "train": "Train a refiner.",
 }

@@ -13,6 +13,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from burnish.cli.engine import engine_options
+from burnish.refiners import EngineChoice
 from burnish.workflows.evaluate import Evaluation, evaluate
 
 _SHOWN = 12  # groups of one table; the others are in --json
@@ -21,8 +23,9 @@ _SHOWN = 12  # groups of one table; the others are in --json
 @click.command("evaluate")
 @click.argument("gold", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--refiner", default="default", show_default=True, help="Name or folder.")
+@engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def command(gold: tuple[Path, ...], refiner: str, as_json: bool) -> None:
+def command(gold: tuple[Path, ...], refiner: str, engine: EngineChoice, as_json: bool) -> None:
     """Measure a refiner on GOLD files: pages with line labels, or documents with scores.
 
     For pages: precision, recall and F1 of the removed lines, pooled over all lines (paper A.3), and
@@ -33,7 +36,7 @@ def command(gold: tuple[Path, ...], refiner: str, as_json: bool) -> None:
     Example:
       burnish evaluate gold/dev.jsonl.zst seed/dev.jsonl.zst --refiner default
     """
-    results = [evaluate(path, refiner) for path in gold]
+    results = [evaluate(path, refiner, engine) for path in gold]
     if as_json:
         click.echo(json.dumps([result.to_json() for result in results], indent=1))
         return

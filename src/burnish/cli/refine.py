@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections import Counter
@@ -17,12 +16,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from burnish.cli.engine import engine_options
 from burnish.cli.progress import RunProgress
 from burnish.io.output import read_rejected
+from burnish.refiners import EngineChoice
 from burnish.report.diff import excerpt
 from burnish.runner.base import Summary
 from burnish.schema import Status
-from burnish.spec import STAGES
 from burnish.workflows.refine import Config, run
 from burnish.workflows.restore import Restored, restore
 
@@ -51,10 +51,14 @@ class _Task(click.ParamType[tuple[int, int]]):
     "--output", "-o", required=True, type=click.Path(path_type=Path),
     help="Folder for the result; run again into the same folder to go on after a stop.",
 )  # fmt: skip
-@click.option("--refiner", default="default", show_default=True, help="Name or folder.")
 @click.option(
-    "--stages", default=",".join(STAGES), show_default=True, help="One or both, comma-separated."
+    "--refiner", "refiners", multiple=True, default=("default",), show_default=True, metavar="R",
+    help="Name (burnish refiners), folder or hf:organisation/name; again for another stage.",
+)  # fmt: skip
+@click.option(
+    "--stages", metavar="S", help="document, chunk or both, comma-separated.  [default: all it has]"
 )
+@engine_options
 @click.option(
     "--keep-threshold", type=click.FloatRange(0, 1), metavar="P",
     help="Drop documents whose keep probability is below P.  [default: the refiner's own]",
@@ -67,7 +71,10 @@ class _Task(click.ParamType[tuple[int, int]]):
     "--format", "form", default="jsonl.zst", show_default=True,
     type=click.Choice(["jsonl.zst", "parquet"]), help="Format of documents/ and its siblings.",
 )  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), metavar="N", help="[default: all cores]")
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N",
+    help="[default: all cores; with a language model, one for each GPU]",
+)  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Refine only the first N rows.")
 @click.option(
     "--task", type=_Task(), default=(0, 1), metavar="I/N",
@@ -76,8 +83,9 @@ class _Task(click.ParamType[tuple[int, int]]):
 def command(
     inputs: tuple[Path, ...],
     output: Path,
-    refiner: str,
-    stages: str,
+    refiners: tuple[str, ...],
+    stages: str | None,
+    engine: EngineChoice,
     keep_threshold: float | None,
     text_column: str,
     id_column: str | None,
@@ -95,20 +103,23 @@ def command(
     Examples:
       burnish refine examples/pages.jsonl --output out
       burnish refine crawl/ --output refined --workers 16 --keep-threshold 0.4
+      burnish refine crawl/ --output refined --refiner hf:gair-prox/web-chunk-refining-lm
+      burnish refine crawl/ --output refined --refiner prox-web-document --refiner prox-web-chunk
     """
     console = Console(stderr=True)
     config = Config(
         inputs=inputs,
         output=output,
-        refiner=refiner,
-        stages=tuple(name.strip() for name in stages.split(",") if name.strip()),
+        refiner=refiners,
+        stages=None if stages is None else tuple(filter(None, map(str.strip, stages.split(",")))),
+        engine=engine,
         keep_threshold=keep_threshold,
         text_column=text_column,
         id_column=id_column,
         format=form,
         limit=limit,
         task=task,
-        workers=workers or _cores(),
+        workers=workers,
     )
     with RunProgress(console) as progress:
         summary = run(config, progress.update)
@@ -125,11 +136,6 @@ def command(
             f"{summary.errors} damaged files or parts of files were not read to their end; "
             f"see {output / 'rejected'}"
         )
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _show(summary: Summary, output: Path, console: Console) -> None:

@@ -10,6 +10,9 @@ from burnish.errors import UsageError
 _MODULES = {
     "prox-document": "prox_document",
     "prox-chunk": "prox_chunk",
+    "ultrax": "ultrax",
+    "rescraper": "rescraper",
+    "refinex": "refinex",
     "line-labels": "line_labels",
 }
 

@@ -59,5 +59,9 @@ class LineLabels:
                 labels[number - chunk.first] = "1"
         return "".join(labels)
 
+    def grammar(self, chunk: Chunk) -> str:
+        """As many labels as there are lines."""
+        return f"root ::= [01]{{{len(chunk.lines)}}}\n"
+
 
 DIALECT = LineLabels()

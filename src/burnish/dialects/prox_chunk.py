@@ -6,7 +6,8 @@ tables), `start=`, `end=` and `untouch_doc()` (the teacher prompts and the relea
 
 from __future__ import annotations
 
-from burnish.dialects.base import Parsed, Prompt, cannot_say, settle
+from burnish.dialects.base import Parsed, Prompt, cannot_say, issue_of, remove_lines, settle
+from burnish.program.grammar import LONGEST, numbers
 from burnish.program.lines import Chunk
 from burnish.program.operations import Operation, Program, RemoveLines, ReplaceText
 from burnish.program.parser import Call, Function, Parameter, functions, quote, read_calls
@@ -28,6 +29,31 @@ _FUNCTIONS = functions(
     ),
     *map(Function, _KEEPING),
 )
+
+_CALLS = r"""
+root ::= "keep_chunk()" | "untouch_doc()" | of-paper | of-release
+of-paper ::= paper-call ("\n" paper-call)*
+of-release ::= release-call ("\n" release-call)*
+paper-call ::= "remove_lines(line_start=" number ", line_end=" number ")" | normalize
+release-call ::= "remove_lines(start=" number ", end=" number ")" | normalize
+"""
+# What stands everywhere is no source: blanks alone, or a single letter or digit. So a source of one
+# character is a mark of the ranges below, which hold neither letters nor digits.
+_MARKS = (
+    "!#-/:-@^-`{-~\u00a1-\u00a9\u00ab-\u00b1\u00b4\u00b6-\u00b8\u00bb\u00bf\u00d7\u00f7"
+    "\u2010-\u2027\u2030-\u205e\u20a0-\u20c0\u2190-\u23ff\u2500-\u2757\u3001-\u3004"
+    "\u3008-\u3020\uff01-\uff0f\uff1a-\uff20\ufffd\U0001f300-\U0001faff"
+)
+_STRINGS = rf"""
+normalize ::= "normalize(source_str=\"" source "\", target_str=\"" char{{0,{LONGEST}}} "\")"
+source ::= mark | visible char{{1,{LONGEST}}} | blank{{1,8}} visible char{{0,{LONGEST}}}
+char ::= visible | blank
+visible ::= [^"\\ \t\r\n] | escape
+blank ::= [ \t\r] | "\\" [ntr]
+mark ::= [{_MARKS}] | "[" | "]" | escape
+escape ::= "\\" ("\\" | "\"" | "x" control | "u2028" | "u2029" | "ufeff")
+control ::= "0" [0-8bcef] | "1" [0-9a-f] | "7f" | [89] [0-9a-f] | "a0" | "ad"
+"""
 
 
 class ProxChunk:
@@ -52,7 +78,7 @@ class ProxChunk:
         kept = False
         for call in calls:
             if call.name == "remove_lines":
-                operations += _remove_lines(call, chunk, issues)
+                operations += remove_lines(call, chunk, issues)
             elif call.name == "normalize":
                 operations += _normalize(call, chunk, issues)
             else:
@@ -72,21 +98,10 @@ class ProxChunk:
                 return f"normalize(source_str={quote(old)}, target_str={quote(new)})"
         raise cannot_say(self.name, operation)
 
-
-def _remove_lines(call: Call, chunk: Chunk, issues: list[Issue]) -> list[Operation]:
-    first, last = call.arguments
-    assert isinstance(first, int) and isinstance(last, int)
-    if chunk.first <= first <= last <= chunk.last:
-        return [RemoveLines(first, last)]
-    window = f"the text shows lines {chunk.first} to {chunk.last}"
-    if first > last:
-        issues.append(_issue(call, "range", f"line {first} comes after line {last}"))
-        return []
-    if last < chunk.first or first > chunk.last:
-        issues.append(_issue(call, "range", f"there are no lines {first} to {last}; {window}"))
-        return []
-    issues.append(_issue(call, "clamped", f"lines {first} to {last} are cut; {window}"))
-    return [RemoveLines(max(first, chunk.first), min(last, chunk.last))]
+    def grammar(self, chunk: Chunk) -> str:
+        """Either spelling; the first call that removes lines chooses it for the whole program."""
+        number = numbers(chunk.first, chunk.last)
+        return f"{_CALLS}{_STRINGS}number ::= {number}\n"
 
 
 def _normalize(call: Call, chunk: Chunk, issues: list[Issue]) -> list[Operation]:
@@ -94,7 +109,7 @@ def _normalize(call: Call, chunk: Chunk, issues: list[Issue]) -> list[Operation]
     assert isinstance(old, str) and isinstance(new, str)
     if _stands_everywhere(old):
         message = f"{old!r} stands everywhere; replacing it would change the whole text"
-        issues.append(_issue(call, "common-source", message))
+        issues.append(issue_of(call, "common-source", message))
         return []
     return [ReplaceText(chunk.first, chunk.last, old, new)]
 
@@ -102,10 +117,6 @@ def _normalize(call: Call, chunk: Chunk, issues: list[Issue]) -> list[Operation]
 def _stands_everywhere(text: str) -> bool:
     """Whether it is empty, ordinary blanks, or a single letter or digit."""
     return not text.strip(" \t\r\n") or (len(text) == 1 and text.isalnum())
-
-
-def _issue(call: Call, code: str, message: str) -> Issue:
-    return Issue(code, message, call.line, call.column, call.source)
 
 
 DIALECT = ProxChunk()

@@ -40,5 +40,10 @@ class ProxDocument:
                 raise cannot_say(self.name, operation)
         return "drop_doc()" if program else "keep_doc()"
 
+    def grammar(self, chunk: Chunk) -> str:
+        """All three calls: a model that learned one word for keeping must not be left with the word
+        for dropping."""
+        return 'root ::= "drop_doc()" | "keep_doc()" | "untouch_doc()"\n'
+
 
 DIALECT = ProxDocument()

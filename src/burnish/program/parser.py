@@ -117,6 +117,7 @@ _SIMPLE_ESCAPES = {
     "n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v",
     "\\": "\\", "'": "'", '"': '"', "\n": "", "\r\n": "",
 }  # fmt: skip
+CUT_OFF_THOUGHT = "the answer ends inside its thinking block"
 _LARGEST = 10**18  # a line number beyond this is clamped while it is read
 _QUOTE_LIMIT = 120  # characters of a call that an issue quotes
 
@@ -155,22 +156,13 @@ class _Reader:
         self.hints: dict[str, str] = {}
 
     def read(self) -> None:
-        position = 0
-        lone = _LONE_THOUGHT_END.search(self.text) if "/" in self.text else None
-        if lone and not _THOUGHT.search(self.text, 0, lone.start()):
-            position = lone.end()  # of a block that the prompt's template began
+        position = answer_start(self.text)
         may_think = _THOUGHT.search(self.text, position) is not None
         while position <= len(self.text):
-            thought = _THOUGHT_LINE.match(self.text, position) if may_think else None
-            position = self._skip(thought) if thought else self._read_line(position)
-
-    def _skip(self, thought: re.Match[str]) -> int:
-        """Where the answer goes on: calls in a thinking block are not part of it."""
-        end = _THOUGHT_END.search(self.text, thought.end())
-        if end:
-            return end.end()
-        self._issue("cut-off", "the answer ends inside its thinking block", thought.start())
-        return len(self.text) + 1
+            end = thought_end(self.text, position) if may_think else None
+            if end is not None and end > len(self.text):
+                self._issue("cut-off", CUT_OFF_THOUGHT, position)
+            position = self._read_line(position) if end is None else end
 
     def _read_line(self, position: int) -> int:
         """Reads the calls that begin on this line; returns where the next line begins."""
@@ -238,9 +230,9 @@ class _Reader:
             if found := _ARGUMENT.match(self.text, place):
                 keyword, digits, double, single, after = found.groups()
                 if digits is not None:
-                    given.append((keyword, _to_integer(digits)))
+                    given.append((keyword, to_integer(digits)))
                 else:
-                    given.append((keyword, _unescape(single if double is None else double)))
+                    given.append((keyword, unescape(single if double is None else double)))
             elif end := _NO_ARGUMENT.match(self.text, place):
                 return given, end.end()
             else:
@@ -269,16 +261,16 @@ class _Reader:
         if tripled and triple not in self.unclosed:
             close = text.find(triple, place + 3)
             if close >= 0:
-                return _unescape(text[place + 3 : close], raw), close + 3
+                return unescape(text[place + 3 : close], raw), close + 3
             self.unclosed.add(triple)
         quote = _CLOSERS[quote]
         close = _end(_PLAIN[quote], text, place + 1)
         if text.startswith(quote, close) and _AFTER_ARGUMENT.match(text, close + 1):
-            return _unescape(text[place + 1 : close], raw), close + 1
+            return unescape(text[place + 1 : close], raw), close + 1
         end = self._line_end(place)
         while (close := text.find(quote, close, end)) >= 0:
             if text[close - 1] != "\\" and _SURELY_AFTER_STRING.match(text, close + 1):
-                return _unescape(text[place + 1 : close], raw), close + 1
+                return unescape(text[place + 1 : close], raw), close + 1
             close += 1
         if tripled:  # all the rest of the text is inside the string
             raise _Unusable("cut-off", f"{name} is cut off inside a string", len(text))
@@ -331,6 +323,25 @@ class _Reader:
         self.issues.append(Issue(code, message, *self._place(position), source))
 
 
+def answer_start(text: str) -> int:
+    """Where the answer begins: behind a thinking block that the prompt's template began."""
+    lone = _LONE_THOUGHT_END.search(text) if "/" in text else None
+    return lone.end() if lone and not _THOUGHT.search(text, 0, lone.start()) else 0
+
+
+def thought_end(text: str, place: int) -> int | None:
+    """Where the answer goes on behind the thinking block that begins on the line at `place`.
+
+    None if none begins there; beyond the end of the text if the block is not closed. What a model
+    writes in such a block is no part of its answer.
+    """
+    thought = _THOUGHT_LINE.match(text, place)
+    if thought is None:
+        return None
+    end = _THOUGHT_END.search(text, thought.end())
+    return end.end() if end else len(text) + 1
+
+
 @cache
 def _mention(names: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\s*+\(")
@@ -343,11 +354,13 @@ def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
     return match.end()
 
 
-def _to_integer(digits: str) -> int:
+def to_integer(digits: str) -> int:
+    """The number that the digits write, or a very large one in place of one still larger."""
     return _LARGEST if len(digits) > 18 and digits[0] != "-" else int(digits[:19])
 
 
-def _unescape(body: str, raw: bool = False) -> str:
+def unescape(body: str, raw: bool = False) -> str:
+    """What stands between the marks of a string, its escapes replaced by what they mean."""
     return body if raw or "\\" not in body else _ESCAPE.sub(_unescape_one, body)
 
 
@@ -385,7 +398,7 @@ def _convert(function: str, parameter: Parameter, value: Value) -> Value:
         if digits is None:
             shown = repr(value[:40])
             raise ValueError(f"{function}: {parameter.name} must be a line number, got {shown}")
-        return _to_integer(digits[1])
+        return to_integer(digits[1])
     if parameter.kind is str and not isinstance(value, str):
         raise ValueError(f"{function}: {parameter.name} must be a string, got {value}")
     return value
@@ -402,17 +415,17 @@ def _number(count: int) -> str:
     return ["none", "one", "two", "three"][count] if count < 4 else str(count)
 
 
-def quote(text: str) -> str:
-    """A string as the dialects write it: double quotes, and escapes that `read_calls` reads back.
+def quote(text: str, mark: str = '"') -> str:
+    """A string as the dialects write it, with escapes that `read_calls` reads back.
 
     >>> quote('a "b"')
     '"a \\\\"b\\\\""'
     """
-    return '"' + _QUOTED.sub(_escape_one, text) + '"'
+    return mark + _QUOTED.sub(_escape_one, text).replace(mark, "\\" + mark) + mark
 
 
-_QUOTED = re.compile(r'["\\\x00-\x1f\x7f-\xa0\xad\u2028\u2029\ud800-\udfff\ufeff]')
-_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
+_QUOTED = re.compile(r"[\\\x00-\x1f\x7f-\xa0\xad\u2028\u2029\ud800-\udfff\ufeff]")
+_NAMED = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\"}
 
 
 def _escape_one(match: re.Match[str]) -> str:

@@ -1,7 +1,23 @@
-"""Things that write programs, found by name or by folder."""
+"""Things that write programs. Those that need a library import it in their own file."""
 
 from __future__ import annotations
 
-from burnish.refiners.loading import identity, load_refiner, refiner_names
+from burnish.refiners.engines.choice import EngineChoice
+from burnish.refiners.loading import (
+    identity,
+    is_language_model,
+    load_refiner,
+    refiner_card,
+    refiner_names,
+    stages_of,
+)
 
-__all__ = ["identity", "load_refiner", "refiner_names"]
+__all__ = [
+    "EngineChoice",
+    "identity",
+    "is_language_model",
+    "load_refiner",
+    "refiner_card",
+    "refiner_names",
+    "stages_of",
+]

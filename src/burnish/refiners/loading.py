@@ -1,71 +1,172 @@
-"""From a refiner's name or folder to the refiner of one stage and its settings."""
+"""From a refiner's name, folder or place on the hub to the refiner of one stage."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from burnish.errors import RefinerError, UsageError
 from burnish.refiners.base import Refiner
+from burnish.refiners.engines.choice import EngineChoice, make_engine
 from burnish.spec import CARD_FILE, RefinerCard, StageSpec
 
 DEFAULT = "default"
+HUB = "hf:"
 _RULES = ("c4-lines",)
+_RECIPES = Path(__file__).parent.parent / "recipes" / "refiners"
+_WEIGHTS = (".json", ".onnx", ".npz", ".safetensors", ".bin", ".xml", ".jinja")
+_SAMPLED = 1 << 20  # bytes at either end of a large file that its fingerprint is made of
 
 
 def refiner_names() -> list[str]:
-    """The refiners that come with the package."""
-    return [DEFAULT, *_RULES]
+    """The refiners that are known by name: those of the package and the published ones."""
+    return [DEFAULT, *_RULES, *sorted(path.stem for path in _RECIPES.glob("*.json"))]
 
 
-def load_refiner(name: str, stage: str) -> tuple[Refiner, StageSpec]:
-    """The refiner of that name, or in that folder, for the stage "document" or "chunk".
+def refiner_card(name: str) -> RefinerCard | None:
+    """The card of a refiner; None for one that needs none. Raises RefinerError if there is none of
+    that name."""
+    return None if name in _RULES else _find(name)[0]
 
-    Raises RefinerError if it can not be loaded, UsageError if it has no such stage.
+
+def load_refiner(
+    name: str, stage: str, engine: EngineChoice | None = None
+) -> tuple[Refiner, StageSpec]:
+    """The refiner of that name for the stage "document" or "chunk", and its settings.
+
+    `name` is a known name, "hf:organisation/name" on the Hugging Face hub, a folder with a card, or
+    a card's file. `engine` says what runs it where it is a language model.
+
+    Raises RefinerError if it can not be loaded, UsageError if it has no such stage, MissingExtra if
+    it needs what is not installed.
     """
     if name in _RULES:
         from burnish.refiners.rules import C4Lines
 
         rules = C4Lines()
         return rules, _stage({"chunk": rules.spec}, name, stage)
-    folder = find_folder(name)
-    card = RefinerCard.read(folder)
+    card, beside = _find(name)
     spec = _stage(card.stages, name, stage)
-    if card.kind != "tagger":
-        raise RefinerError(f"{folder / CARD_FILE}: no refiner is of the kind {card.kind!r}")
-    from burnish.refiners.tagging import DocumentTagger, LineTagger
+    if card.kind == "tagger":
+        from burnish.refiners.tagging import DocumentTagger, LineTagger
 
-    if stage == "document":
-        return DocumentTagger(folder, card), spec
-    return LineTagger(folder, card), spec
+        if stage == "document":
+            return DocumentTagger(beside, card), spec
+        return LineTagger(beside, card), spec
+    if card.kind == "causal":
+        return _causal(card, spec, beside, engine or EngineChoice()), spec
+    raise RefinerError(f"{beside / CARD_FILE}: no refiner is of the kind {card.kind!r}")
 
 
-def identity(name: str) -> str:
+def stages_of(name: str) -> list[str]:
+    """The stages that a refiner has, in the order in which they run."""
+    card = refiner_card(name)
+    return ["chunk"] if card is None else [s for s in ("document", "chunk") if s in card.stages]
+
+
+def is_language_model(name: str) -> bool:
+    """Whether the refiner wants the whole machine, or a GPU, for itself."""
+    card = refiner_card(name)
+    return card is not None and card.kind == "causal"
+
+
+def identity(name: str, engine: EngineChoice | None = None) -> str:
     """What a run remembers of its refiner: the name, and for one with weights a fingerprint of its
-    files, so that another refiner under the same name is another setting.
+    files, so that another refiner under the same name is another setting. A language model goes
+    with its engine.
     """
     if name in _RULES:
         return name
-    folder = find_folder(name)
-    digest = hashlib.sha256()
+    card, beside = _find(name)
+    digest = hashlib.sha256(json.dumps(card.to_json(), sort_keys=True).encode())
+    folder = beside
+    suffix = ""
+    if card.kind == "causal" and card.model is not None:
+        from burnish.refiners.checkpoint import find_weights
+
+        choice = (engine or EngineChoice()).settled()
+        folder = find_weights(
+            card.model.weights, card.model.revision, beside, tokenizer_only=choice.is_server
+        )
+        free = "" if choice.constrained else ", unconstrained"
+        where = "a server" if choice.is_server else choice.name
+        suffix = f" on {where}{free}"
     for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix in (".json", ".onnx", ".npz"):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return f"{RefinerCard.read(folder).name} {digest.hexdigest()[:16]}"
+        if path.is_file() and path.suffix in _WEIGHTS:
+            digest.update(path.name.encode() + b"\0" + _sample(path))
+    return f"{card.name} {digest.hexdigest()[:16]}{suffix}"
 
 
 def find_folder(name: str) -> Path:
-    """Where the refiner's card lies. Raises RefinerError if nothing has that name."""
+    """The folder of a refiner's card. Raises RefinerError if nothing has that name."""
+    return _find(name)[1]
+
+
+def _find(name: str) -> tuple[RefinerCard, Path]:
+    """A refiner's card, and the folder that its weights are named from."""
     if name == DEFAULT:
-        return Path(__file__).parent / "weights"
-    folder = Path(name)
-    if folder.is_dir():
-        return folder
+        folder = Path(__file__).parent / "weights"
+        return RefinerCard.read(folder), folder
+    recipe = _RECIPES / f"{name}.json"
+    if name in refiner_names():
+        return RefinerCard.read_file(recipe), _RECIPES
+    if name.startswith(HUB):
+        return _find_on_hub(name)
+    path = Path(name)
+    if path.suffix == ".json" and path.is_file():
+        return RefinerCard.read_file(path), path.parent
+    if path.is_dir():
+        return RefinerCard.read(path), path
     known = ", ".join(refiner_names())
     raise RefinerError(
         f"there is no refiner {name!r}: not a folder, and the known ones are {known}"
     )
+
+
+def _find_on_hub(name: str) -> tuple[RefinerCard, Path]:
+    """The card that comes with the package for these weights, else the one that comes with them."""
+    for path in sorted(_RECIPES.glob("*.json")):
+        card = RefinerCard.read_file(path)
+        if card.model is not None and card.model.weights == name:
+            return card, _RECIPES
+    from burnish.refiners.checkpoint import find_weights
+
+    folder = find_weights(name, None, Path())
+    return RefinerCard.read(folder), folder
+
+
+def _causal(card: RefinerCard, spec: StageSpec, beside: Path, engine: EngineChoice) -> Refiner:
+    from burnish.refiners.checkpoint import Checkpoint, find_weights
+    from burnish.refiners.generative import Generative
+
+    if card.model is None:
+        raise RefinerError(f"{beside / CARD_FILE}: a causal refiner needs the setting model")
+    choice = engine.settled()
+    folder = find_weights(
+        card.model.weights, card.model.revision, beside, tokenizer_only=choice.is_server
+    )
+    checkpoint = Checkpoint(folder)
+    return Generative(
+        card,
+        spec,
+        checkpoint,
+        partial(make_engine, choice, checkpoint),
+        constrained=choice.constrained,
+    )
+
+
+def _sample(path: Path) -> bytes:
+    """The file's bytes; of a large one its size and both ends."""
+    size = path.stat().st_size
+    if size <= 64 * _SAMPLED:
+        return path.read_bytes()
+    with path.open("rb") as file:
+        begin = file.read(_SAMPLED)
+        file.seek(-_SAMPLED, 2)
+        return str(size).encode() + begin + file.read()
 
 
 def _stage(stages: Mapping[str, StageSpec], name: str, stage: str) -> StageSpec:

@@ -22,7 +22,9 @@ class Job:
     `settings` holds all that changes the output and is decided outside of the runner, as plain JSON
     data: the refiner, stages, thresholds. `limit` takes the first rows of the inputs only. `task`
     (I, N) does the I-th of N shares (0-based) of the shards; tasks of several machines may share
-    one folder. `shard_bytes` is chosen from the size of the inputs if None.
+    one folder. `shard_bytes` is chosen from the size of the inputs if None. Worker n (from 0) of
+    several gets the environment variables `environments[n % len(environments)]`, such as the GPU
+    that it may use.
     """
 
     inputs: tuple[str | Path, ...]
@@ -35,6 +37,7 @@ class Job:
     limit: int | None = None
     task: tuple[int, int] = (0, 1)
     shard_bytes: int | None = None
+    environments: tuple[Mapping[str, str], ...] = ()
 
 
 @dataclass

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -66,7 +66,7 @@ def run(job: Job, workers: int = 1, on_progress: OnProgress | None = None) -> Su
             if workers == 1:
                 _run_here(job.factory, setup, todo, tally)
             else:
-                _run_spawned(job.factory, setup, todo, tally, workers)
+                _run_spawned(job, setup, todo, tally, workers)
         finally:
             _note_time(book, tally, time.monotonic() - started, workers)
         return _conclude(work, book)
@@ -236,7 +236,7 @@ class _Worker:
 
 
 def _run_spawned(
-    factory: Factory, setup: Setup, todo: Iterator[Assignment], tally: _Tally, count: int
+    job: Job, setup: Setup, todo: Iterator[Assignment], tally: _Tally, count: int
 ) -> None:
     """Hand out shards until there are none; one is kept ready while the workers are busy."""
     ready = next(todo, None)
@@ -246,8 +246,9 @@ def _run_spawned(
     idle: list[_Worker] = []
     starting = 0
     try:
-        for _ in range(count):
-            worker = _spawn(factory, setup)
+        for number in range(count):
+            places = job.environments
+            worker = _spawn(job.factory, setup, places[number % len(places)] if places else {})
             workers[worker.connection] = worker
             starting += 1
         while ready is not None or len(idle) + starting < len(workers):
@@ -277,11 +278,13 @@ def _run_spawned(
         _stop(list(workers.values()))
 
 
-def _spawn(factory: Factory, setup: Setup) -> _Worker:
+def _spawn(factory: Factory, setup: Setup, environment: Mapping[str, str]) -> _Worker:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(
-        target=_work, args=(there, factory, setup, os.getpid()), name="burnish-worker"
+        target=_work,
+        args=(there, factory, setup, environment, os.getpid()),
+        name="burnish-worker",
     )
     # An interrupt from the terminal reaches the child too: it waits until the child ignores it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -340,8 +343,15 @@ def _stop(workers: list[_Worker]) -> None:
             worker.process.join()
 
 
-def _work(connection: Connection, factory: Factory, setup: Setup, parent: int) -> None:
+def _work(
+    connection: Connection,
+    factory: Factory,
+    setup: Setup,
+    environment: Mapping[str, str],
+    parent: int,
+) -> None:
     """The life of a worker process."""
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and decides
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -23,6 +23,7 @@ from burnish.io.jsonl import BYTE_ORDER_MARK, decompress, lines_of_pieces, loads
 from burnish.io.rows import DamagedFile
 from burnish.metrics import Counts, pearson, roc_auc
 from burnish.program.limits import count_words
+from burnish.refiners import EngineChoice
 from burnish.schema import Document, Record, Status
 from burnish.workflows.refine import load_pipeline
 
@@ -120,8 +121,11 @@ class Evaluation:
         }
 
 
-def evaluate(gold: Path, refiner: str = "default") -> Evaluation:
-    """Runs the refiner on a gold file (JSONL, plain or compressed) and compares.
+def evaluate(
+    gold: Path, refiner: str = "default", engine: EngineChoice | None = None
+) -> Evaluation:
+    """Runs the refiner on a gold file (JSONL, plain or compressed) and compares. `engine` runs one
+    that is a language model.
 
     Raises InputError if the file can not be read or holds no gold, RefinerError and UsageError as
     `load_pipeline` does.
@@ -132,7 +136,7 @@ def evaluate(gold: Path, refiner: str = "default") -> Evaluation:
     found = Evaluation(
         str(gold), "lines" if lines else "documents", make(), defaultdict(make), defaultdict(make)
     )
-    pipeline = load_pipeline(refiner, ("chunk",) if lines else ("document",))
+    pipeline = load_pipeline(refiner, ("chunk",) if lines else ("document",), engine=engine)
     documents = (Document(str(n), text_of(row)) for n, row in enumerate(rows))
     for row, record in zip(rows, pipeline.run(documents), strict=True):
         found.total.add(row, record)

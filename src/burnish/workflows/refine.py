@@ -2,74 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
 from burnish.errors import UsageError
-from burnish.refiners import identity, load_refiner
+from burnish.refiners import EngineChoice, identity, is_language_model, load_refiner, stages_of
+from burnish.refiners.engines.devices import visible_gpus
 from burnish.runner import local
 from burnish.runner.base import Job, OnProgress, Summary
 from burnish.schema import Document, Record
-from burnish.spec import STAGES as STAGES
+from burnish.spec import STAGES
 from burnish.stages import Pipeline, Stage
+
+# What a language model should have at hand to be busy, and what is lost when a run is killed:
+# (documents, characters) of a batch and bytes of a shard.
+_ON_CPU = (32, 1 << 18), 1 << 20
+_ON_GPU = (2_048, 1 << 24), 1 << 24
 
 
 def load_pipeline(
-    refiner: str, stages: tuple[str, ...] = STAGES, keep_threshold: float | None = None
+    refiner: str | Sequence[str],
+    stages: Sequence[str] | None = None,
+    keep_threshold: float | None = None,
+    engine: EngineChoice | None = None,
 ) -> Pipeline:
-    """The pipeline of a refiner's stages, loaded once a process.
+    """The pipeline of the refiners' stages, loaded once a process.
 
-    `keep_threshold` replaces the refiner's own at the document stage. Raises UsageError for stages
-    that are unknown, none or named twice, and for a threshold outside 0 to 1 or without a document
-    stage; RefinerError for a refiner that can not be loaded.
+    Of several refiners, a stage is done by the first that has it. `stages` None means all that they
+    have. `keep_threshold` replaces the refiner's own at the document stage; `engine` runs those
+    that are language models.
+
+    Raises UsageError for stages that are unknown, none or named twice, and for a threshold outside
+    0 to 1 or without a document stage; RefinerError for a refiner that can not be loaded.
     """
+    names = (refiner,) if isinstance(refiner, str) else tuple(refiner)
+    if not names:
+        raise UsageError("no refiner is named")
+    if stages is None:
+        stages = [stage for stage in STAGES if any(stage in stages_of(name) for name in names)]
     if not stages:
         raise UsageError("no stage is named; use one or both of: document, chunk")
     for name in stages:
         if name not in STAGES:
             raise UsageError(f"unknown stage {name!r}; known: {', '.join(STAGES)}")
-        if stages.count(name) > 1:
+        if list(stages).count(name) > 1:
             raise UsageError(f"the stage {name!r} is named twice")
     if keep_threshold is not None:
         if not (isinstance(keep_threshold, int | float) and 0 <= keep_threshold <= 1):
             raise UsageError(f"the keep threshold is a probability, 0 to 1, not {keep_threshold!r}")
         if "document" not in stages:
             raise UsageError("a keep threshold has no effect without the stage 'document'")
-    return _load(refiner, stages, keep_threshold)
+    return _load(names, tuple(stages), keep_threshold, engine or EngineChoice())
 
 
 @lru_cache(maxsize=8)
-def _load(refiner: str, stages: tuple[str, ...], keep_threshold: float | None) -> Pipeline:
+def _load(
+    refiners: tuple[str, ...],
+    stages: tuple[str, ...],
+    keep_threshold: float | None,
+    engine: EngineChoice,
+) -> Pipeline:
     loaded = []
-    for name in stages:
-        writer, spec = load_refiner(refiner, name)
-        if name == "document":
+    for stage in stages:
+        owner = next((name for name in refiners if stage in stages_of(name)), refiners[0])
+        writer, spec = load_refiner(owner, stage, engine)
+        if stage == "document":
             spec = spec.with_threshold(keep_threshold)
         loaded.append(Stage(spec, writer))
-    return Pipeline(loaded)
+    if not any(map(is_language_model, refiners)):
+        return Pipeline(loaded)
+    documents, characters = _room(engine)[0]
+    return Pipeline(loaded, batch_documents=documents, batch_characters=characters, overlap=True)
+
+
+def _room(engine: EngineChoice) -> tuple[tuple[int, int], int]:
+    return _ON_GPU if engine.is_server or visible_gpus() else _ON_CPU
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """What to refine, with what, and where the result goes.
 
-    `refiner` is a name or a folder; `keep_threshold` replaces the refiner's own (0 to 1). The other
-    fields are those of `burnish.runner.base.Job`.
+    `refiner` is a name or a folder, or several; `stages` None means all that they have;
+    `keep_threshold` replaces the refiner's own (0 to 1); `engine` runs a language model. `workers`
+    None means one for each core, or for each GPU where a language model is among the refiners. The
+    other fields are those of `burnish.runner.base.Job`.
     """
 
     inputs: tuple[Path, ...]
     output: Path
-    refiner: str = "default"
-    stages: tuple[str, ...] = STAGES
+    refiner: str | tuple[str, ...] = "default"
+    stages: tuple[str, ...] | None = None
     keep_threshold: float | None = None
+    engine: EngineChoice = field(default_factory=EngineChoice)
     text_column: str = "text"
     id_column: str | None = None
     format: str = "jsonl.zst"
     limit: int | None = None
     task: tuple[int, int] = (0, 1)
-    workers: int = 1
+    workers: int | None = None
+
+    @property
+    def refiners(self) -> tuple[str, ...]:
+        return (self.refiner,) if isinstance(self.refiner, str) else self.refiner
 
 
 def run(config: Config, on_progress: OnProgress | None = None) -> Summary:
@@ -79,27 +117,48 @@ def run(config: Config, on_progress: OnProgress | None = None) -> Summary:
     SettingsChanged where the folder can not be used; KeyboardInterrupt with all finished work kept.
     """
     # Loading here finds mistakes before workers start.
-    pipeline = load_pipeline(config.refiner, config.stages, config.keep_threshold)
+    pipeline = load_pipeline(config.refiner, config.stages, config.keep_threshold, config.engine)
+    model = any(map(is_language_model, config.refiners))
+    known = [identity(name, config.engine) for name in config.refiners]
     settings = {
-        "refiner": identity(config.refiner),
+        "refiner": known[0] if len(known) == 1 else known,
         "stages": [stage.spec.to_json() for stage in pipeline.stages],
     }
     job = Job(
         inputs=config.inputs,
         output=config.output,
-        factory=partial(_worker, config.refiner, config.stages, config.keep_threshold),
+        factory=partial(
+            _worker, config.refiners, config.stages, config.keep_threshold, config.engine
+        ),
         settings=settings,
         text_column=config.text_column,
         id_column=config.id_column,
         format=config.format,
         limit=config.limit,
         task=config.task,
+        shard_bytes=_room(config.engine)[1] if model else None,
+        environments=_environments() if model else (),
     )
-    return local.run(job, workers=config.workers, on_progress=on_progress)
+    workers = config.workers or _workers(model, config.engine)
+    return local.run(job, workers=workers, on_progress=on_progress)
+
+
+def _workers(model: bool, engine: EngineChoice) -> int:
+    if not model:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return 1 if engine.is_server else max(1, len(visible_gpus()))
+
+
+def _environments() -> tuple[Mapping[str, str], ...]:
+    """One GPU for each worker."""
+    return tuple({"CUDA_VISIBLE_DEVICES": gpu} for gpu in visible_gpus())
 
 
 def _worker(
-    refiner: str, stages: tuple[str, ...], keep_threshold: float | None
+    refiners: tuple[str, ...],
+    stages: tuple[str, ...] | None,
+    keep_threshold: float | None,
+    engine: EngineChoice,
 ) -> Callable[[Iterable[Document]], Iterator[Record]]:
     """Called once in each worker process."""
-    return load_pipeline(refiner, stages, keep_threshold).run
+    return load_pipeline(refiners, stages, keep_threshold, engine).run

@@ -1,0 +1,350 @@
+"""Runs a model with transformers: the portable engine, on a CPU or one CUDA device.
+
+Prompts are read in batches of like length, then all of them are continued together. Where the
+grammar leaves one way on, those tokens are taken at once and read in the next step, so that a call
+such as `remove_lines(line_start=12, line_end=19)` costs steps for its numbers only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from burnish.errors import MissingExtra, RefinerError
+from burnish.refiners.engines.base import Completion, Request
+from burnish.refiners.tokens import Tokens
+
+try:
+    import torch
+    import transformers
+    from llguidance import LLMatcher, LLTokenizer
+    from llguidance.gbnf_to_lark import gbnf_to_lark
+    from llguidance.torch import allocate_token_bitmask, fill_next_token_bitmask
+except ImportError as error:  # pragma: no cover
+    raise MissingExtra(
+        "the engine transformers", error.name or "transformers", "transformers"
+    ) from None
+
+# How far a log-probability was seen to move between a request alone and in a batch, with room.
+_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.05}
+_SCORE_ROWS = 16  # choices that are read at once behind one prompt
+
+
+@dataclass(slots=True)
+class _Row:
+    """One request on its way."""
+
+    place: int
+    request: Request
+    matcher: LLMatcher | None
+    ids: list[int] = field(default_factory=list)
+    feed: list[int] = field(default_factory=list)  # chosen and forced, not read yet
+    length: int = 0  # tokens read
+    log_probability: float = 0.0
+    margin: float = inf
+    finish: str = ""
+
+
+class TransformersEngine:
+    """A causal language model of the Hugging Face library."""
+
+    can_score = True
+
+    def __init__(
+        self,
+        folder: Path,
+        end_tokens: Sequence[int],
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        prompt_tokens: int | None = None,
+        cache_tokens: int | None = None,
+    ) -> None:
+        """Loads the model.
+
+        `device` is "cpu", "cuda" or "cuda:N"; the default is CUDA where there is one. `dtype` is
+        "bfloat16", "float16" or "float32"; the default is bfloat16 where the device computes in it,
+        else float32. `prompt_tokens` bounds the (padded) tokens of prompts read at once,
+        `cache_tokens` those of all requests that are continued together.
+
+        Raises RefinerError for a model that can not be loaded.
+        """
+        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        on_cpu = self._device == "cpu"
+        dtype = dtype or ("bfloat16" if not on_cpu or _cpu_has_bfloat16() else "float32")
+        if dtype not in _TOLERANCE:
+            raise RefinerError(f"dtype is one of {', '.join(_TOLERANCE)}, not {dtype!r}")
+        model: Any
+        try:
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=getattr(torch, dtype), attn_implementation="sdpa"
+            )
+            self._model = model.to(self._device).eval()
+        except torch.OutOfMemoryError:
+            raise RefinerError(f"{folder}: the model does not fit into {self._device}") from None
+        except Exception as error:
+            raise RefinerError(f"{folder} can not be loaded as a model: {error}") from None
+        self.name = f"transformers {dtype}"
+        self.tolerance = _TOLERANCE[dtype]
+        self.batch_size = 128 if on_cpu else 512
+        self._prompt_tokens = prompt_tokens or (4_096 if on_cpu else 32_768)
+        self._cache_tokens = cache_tokens or (32_768 if on_cpu else 262_144)
+        self._ends = frozenset(end_tokens)
+        self._tokens = Tokens(folder / "tokenizer.json")
+        self._grammars = LLTokenizer(
+            (folder / "tokenizer.json").read_text("utf-8"),
+            n_vocab=max(self._model.config.vocab_size, self._tokens.size),
+            eos_token=list(end_tokens),
+        )
+
+    # ------------------------------------------------------------------------------ generating
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """See `burnish.refiners.engines.base.Engine.generate`."""
+        done: list[Completion | None] = [None] * len(requests)
+        rows = []
+        for place, request in enumerate(requests):
+            matcher = self._matcher(request.grammar)
+            if matcher is not None and matcher.is_error():
+                done[place] = Completion("", "error", error=matcher.get_error())
+            else:
+                rows.append(_Row(place, request, matcher))
+        # The longest first: where memory is too small, that is known at once.
+        rows.sort(key=lambda row: (-len(row.request.prompt), row.place))
+        for group in _groups(rows, lambda row: len(row.request.prompt), self._cache_tokens):
+            for row in group:
+                row.length = 0
+            for place, completion in self._together(group):
+                done[place] = completion
+        assert all(completion is not None for completion in done)
+        return [completion for completion in done if completion is not None]
+
+    def _matcher(self, grammar: str | None) -> LLMatcher | None:
+        return None if grammar is None else LLMatcher(self._grammars, _lark(grammar), log_level=0)
+
+    def _together(self, rows: Sequence[_Row]) -> list[tuple[int, Completion]]:
+        """The completions of requests that are continued together, halved where memory is short."""
+        try:
+            self._run(rows)
+        except torch.OutOfMemoryError:
+            self._free()
+            fresh = [_Row(r.place, r.request, self._matcher(r.request.grammar)) for r in rows]
+            if len(rows) == 1:
+                size = len(rows[0].request.prompt)
+                message = f"out of memory on {self._device} with a prompt of {size} tokens"
+                return [(rows[0].place, Completion("", "error", error=message))]
+            half = len(fresh) // 2
+            return [*self._together(fresh[:half]), *self._together(fresh[half:])]
+        return [(row.place, self._completion(row)) for row in rows]
+
+    def _completion(self, row: _Row) -> Completion:
+        return Completion(
+            text=self._tokens.decode(row.ids),
+            finish="stop" if row.finish == "stop" else "length",
+            tokens=len(row.ids),
+            log_probability=row.log_probability,
+            margin=row.margin,
+        )
+
+    @torch.inference_mode()
+    def _run(self, rows: Sequence[_Row]) -> None:
+        """Reads the prompts, then continues all rows, step by step, until each has finished."""
+        logits, cache, seen = self._read_prompts(rows)
+        live = list(rows)
+        while True:
+            self._choose(live, logits)
+            stay = [n for n, row in enumerate(live) if not row.finish]
+            if not stay:
+                return
+            if len(stay) < len(live):
+                index = torch.tensor(stay, device=self._device)
+                cache.batch_select_indices(index)
+                seen = seen[index]
+                live = [live[n] for n in stay]
+            logits, seen = self._step(live, cache, seen)
+
+    def _read_prompts(self, rows: Sequence[_Row]) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        """Logits after each prompt [row, vocabulary], the cache of all, and which places of it hold
+        tokens [row, place]; prompts are aligned at their ends."""
+        parts = []
+        for group in _groups(rows, lambda row: len(row.request.prompt), self._prompt_tokens):
+            for row in group:
+                row.feed = list(row.request.prompt)
+            parts.append(self._first_step(group))
+        if len(parts) == 1:
+            return parts[0]
+        logits = torch.cat([part[0] for part in parts])
+        width = max(part[2].shape[1] for part in parts)
+        seen = torch.cat([_widened(part[2], width, 1) for part in parts])
+        cache = transformers.DynamicCache()
+        for n in range(len(parts[0][1].layers)):
+            layers = [part[1].layers[n] for part in parts]
+            keys = torch.cat([_widened(layer.keys, width, 2) for layer in layers])
+            values = torch.cat([_widened(layer.values, width, 2) for layer in layers])
+            cache.update(keys, values, n)
+            for layer in layers:
+                layer.keys = layer.values = None
+        return logits, cache, seen
+
+    def _first_step(self, rows: Sequence[_Row]) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        cache = transformers.DynamicCache()
+        nothing = torch.zeros((len(rows), 0), dtype=torch.bool, device=self._device)
+        logits, seen = self._step(rows, cache, nothing)
+        return logits, cache, seen
+
+    def _step(
+        self, rows: Sequence[_Row], cache: Any, seen: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reads what each row feeds; logits behind it and the places of the cache that now hold
+        tokens."""
+        width = max(len(row.feed) for row in rows)
+        ids = torch.zeros((len(rows), width), dtype=torch.long)
+        held = torch.zeros((len(rows), width), dtype=torch.bool)
+        places = torch.zeros((len(rows), width), dtype=torch.long)
+        for n, row in enumerate(rows):
+            size = len(row.feed)
+            ids[n, width - size :] = torch.tensor(row.feed)
+            held[n, width - size :] = True
+            places[n, width - size :] = torch.arange(row.length, row.length + size)
+            row.length += size
+            row.feed = []
+        seen = torch.cat((seen, held.to(self._device)), dim=1)
+        out = self._model(
+            input_ids=ids.to(self._device),
+            attention_mask=None if bool(seen.all()) else seen.long(),
+            position_ids=places.to(self._device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return out.logits[:, -1].float(), seen
+
+    def _choose(self, rows: Sequence[_Row], logits: torch.Tensor) -> None:
+        """Each row's best allowed token, and what the grammar forces behind it."""
+        if any(row.matcher for row in rows):
+            logits = logits.masked_fill(~self._allowed(rows, logits.shape[1]), -inf)
+        best = logits.topk(2, dim=1)
+        chances = (best.values[:, 0] - logits.logsumexp(dim=1)).tolist()
+        margins = (best.values[:, 0] - best.values[:, 1]).tolist()
+        for row, token, chance, margin in zip(
+            rows, best.indices[:, 0].tolist(), chances, margins, strict=True
+        ):
+            row.log_probability += chance
+            row.margin = min(row.margin, margin)
+            self._take(row, token)
+
+    def _allowed(self, rows: Sequence[_Row], vocabulary: int) -> torch.Tensor:
+        """Which tokens each row's grammar allows [row, token]."""
+        bits = allocate_token_bitmask(len(rows), vocabulary)
+        for n, row in enumerate(rows):
+            if row.matcher is not None:
+                fill_next_token_bitmask(row.matcher, bits, n)
+        bits = bits.to(self._device)
+        each = torch.arange(32, dtype=torch.int32, device=self._device)
+        allowed = (bits[:, :, None] >> each & 1).bool().flatten(1)
+        return allowed[:, :vocabulary]
+
+    def _take(self, row: _Row, token: int) -> None:
+        if token in self._ends:
+            row.finish = "stop"
+            return
+        row.feed = [token]
+        matcher = row.matcher
+        if matcher is not None:
+            matcher.consume_token(token)
+            forced = [] if matcher.is_stopped() else matcher.compute_ff_tokens()
+            if forced:
+                matcher.consume_tokens(forced)
+                row.feed += [t for t in forced if t not in self._ends]
+            if matcher.is_stopped():
+                row.finish = "stop"
+        row.ids += row.feed
+        if len(row.ids) >= row.request.max_new_tokens and not (
+            row.finish and len(row.ids) == row.request.max_new_tokens
+        ):
+            del row.ids[row.request.max_new_tokens :]
+            row.finish = "length"
+
+    # ------------------------------------------------------------------------------ scoring
+
+    @torch.inference_mode()
+    def score(
+        self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        """See `burnish.refiners.engines.base.Engine.score`. One prompt is read at a time."""
+        return [self._score(prompt, choices) for prompt in prompts]
+
+    def _score(self, prompt: Sequence[int], choices: Sequence[Sequence[int]]) -> list[float]:
+        row = _Row(0, Request(prompt, 0), None, feed=list(prompt))
+        logits, cache, _ = self._first_step([row])
+        first = logits[0].log_softmax(0)
+        found = [float(first[choice[0]]) for choice in choices]
+        longer = [n for n, choice in enumerate(choices) if len(choice) > 1]
+        for begin in range(0, len(longer), _SCORE_ROWS):
+            some = longer[begin : begin + _SCORE_ROWS]
+            values = self._rest([choices[n] for n in some], cache)
+            for n, value in zip(some, values, strict=True):
+                found[n] += value
+        return found
+
+    def _rest(self, choices: Sequence[Sequence[int]], cache: Any) -> list[float]:
+        """Log-likelihood of all but the first token of each choice, behind the cached prompt."""
+        width = max(map(len, choices)) - 1
+        ids = torch.zeros((len(choices), width), dtype=torch.long)
+        for n, choice in enumerate(choices):
+            ids[n, : len(choice) - 1] = torch.tensor(choice[:-1])
+        copies = transformers.DynamicCache()
+        for n, layer in enumerate(cache.layers):
+            shape = (len(choices), -1, -1, -1)
+            copies.update(layer.keys.expand(shape), layer.values.expand(shape), n)
+        out = self._model(input_ids=ids.to(self._device), past_key_values=copies, use_cache=True)
+        chances = out.logits.float().log_softmax(2)
+        return [
+            sum(float(chances[n, place, token]) for place, token in enumerate(choice[1:]))
+            for n, choice in enumerate(choices)
+        ]
+
+    def _free(self) -> None:
+        if self._device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+
+def _groups(rows: Sequence[_Row], size: Callable[[_Row], int], most: int) -> Iterator[list[_Row]]:
+    """Rows in order, in groups whose sizes, padded to the largest, are at most `most` together."""
+    group: list[_Row] = []
+    widest = 0
+    for row in rows:
+        widest_then = max(widest, size(row))
+        if group and widest_then * (len(group) + 1) > most:
+            yield group
+            group, widest_then = [], size(row)
+        group.append(row)
+        widest = widest_then
+    if group:
+        yield group
+
+
+def _widened(tensor: torch.Tensor, width: int, dim: int) -> torch.Tensor:
+    """The tensor with zeros before it along `dim`, `width` long."""
+    missing = width - tensor.shape[dim]
+    if not missing:
+        return tensor
+    shape = list(tensor.shape)
+    shape[dim] = missing
+    return torch.cat((tensor.new_zeros(shape), tensor), dim=dim)
+
+
+@lru_cache(maxsize=4_096)
+def _lark(grammar: str) -> str:
+    return str(gbnf_to_lark(grammar))
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 numbers by itself."""
+    flags = Path("/proc/cpuinfo")
+    return flags.is_file() and bool(re.search(r"\b(avx512_bf16|amx_bf16)\b", flags.read_text()))

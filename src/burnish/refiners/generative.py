@@ -1,0 +1,199 @@
+"""A language model as refiner: a dialect's prompts in, programs out, on whatever engine there is.
+
+A chunk stage is decoded greedily under the dialect's grammar. A document stage is not decoded at
+all: its two programs are scored by their likelihood after one pass over the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from math import exp, isnan, log
+from threading import Lock
+
+from burnish.dialects import get_dialect
+from burnish.errors import RefinerError
+from burnish.program.lines import Chunk
+from burnish.program.operations import DropDocument, RewriteLines
+from burnish.refiners.base import Draft
+from burnish.refiners.checkpoint import Checkpoint, answer_ids
+from burnish.refiners.engines.base import Completion, Engine, Request
+from burnish.schema import Issue
+from burnish.spec import ModelSpec, RefinerCard, StageSpec
+
+# The ways in which a model may say so: with and without the blank that some templates put before an
+# answer, in the spellings of the paper and of the released models.
+_KEEP = ("keep_doc()", " keep_doc()", "untouch_doc()", " untouch_doc()")
+_DROP = ("drop_doc()", " drop_doc()")
+_SCORE_DIGITS = 4
+
+
+class Generative:
+    """Writes programs with a language model.
+
+    The engine is made when it is first needed, so that loading finds mistakes without a model in
+    memory. `constrained=False` leaves the grammar out; the tolerant parser reads what comes.
+    """
+
+    def __init__(
+        self,
+        card: RefinerCard,
+        spec: StageSpec,
+        checkpoint: Checkpoint,
+        make_engine: Callable[[int], Engine],
+        *,
+        constrained: bool = True,
+    ) -> None:
+        """`make_engine` gets the largest number of tokens of a prompt and its program together.
+
+        Raises RefinerError for a window that the model's context can not hold.
+        """
+        assert card.model is not None
+        self.name = f"{card.name} {card.version}"
+        self._model: ModelSpec = card.model
+        self._dialect = get_dialect(spec.dialect)
+        self._tokens = checkpoint.tokens
+        system = self._dialect.render(Chunk([""], 0, (0, 0))).system
+        self._template = checkpoint.template(self._model.template, system)
+        self._make_engine = make_engine
+        self._lock = Lock()  # the engine serves one thread at a time
+        self._constrained = constrained
+        self._scores = spec.dialect == "prox-document"
+        self._marker = _marker(self._dialect.render(Chunk(["\x00"], 100, (100, 100))).user)
+        self._marker_size = self._size(self._marker)
+        context = self._model.context or checkpoint.context
+        if context is None:
+            raise RefinerError(f"{checkpoint.folder}: neither model nor card says its context")
+        self._context = context
+        room = context - (0 if self._scores else self._model.max_new_tokens)
+        self._max_prompt = min(room, self._model.max_prompt or room)
+        self._check_window(spec)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine, made at the first use."""
+        return self._make_engine(self._context)
+
+    def measure(self, text: str) -> int:
+        """Tokens or characters, as the card says; each line counts with its marker."""
+        return self._marker_size + self._size(text)
+
+    def write(self, chunks: Sequence[Chunk]) -> list[Draft]:
+        drafts: dict[int, Draft] = {}
+        asked: list[tuple[int, Request]] = []
+        for n, chunk in enumerate(chunks):
+            request = self._request(chunk)
+            if len(request.prompt) > self._max_prompt:
+                drafts[n] = self._too_long(request.prompt)
+            else:
+                asked.append((n, request))
+        places = [n for n, _ in asked]
+        requests = [request for _, request in asked]
+        if not requests:
+            answers = []
+        elif self._scores and self._scores_with_engine():
+            answers = self._decide(requests)
+        else:
+            answers = self._ask(requests, [chunks[n] for n in places])
+        drafts.update(zip(places, answers, strict=True))
+        return [drafts[n] for n in range(len(chunks))]
+
+    # ------------------------------------------------------------------------------ prompts
+
+    def _request(self, chunk: Chunk) -> Request:
+        prompt = self._dialect.render(chunk)
+        if self._model.max_text is not None:
+            text = self._tokens.first(prompt.user, self._model.max_text)
+            prompt = replace(prompt, user=text)
+        return Request(
+            self._template.encode(self._tokens, prompt.user),
+            self._model.max_new_tokens,
+            self._grammar(chunk) if self._constrained else None,
+            prompt,
+        )
+
+    def _too_long(self, prompt: Sequence[int]) -> Draft:
+        message = f"the prompt has {len(prompt)} tokens; the limit is {self._max_prompt}"
+        return Draft(None, (Issue("context", message),))
+
+    def _size(self, text: str) -> int:
+        return len(text) if self._model.measure == "characters" else self._tokens.count(text)
+
+    def _check_window(self, spec: StageSpec) -> None:
+        """Whether a full window fits into the context, as far as that can be known."""
+        window = spec.window if self._model.measure == "tokens" else None
+        window = window if self._model.max_text is None else self._model.max_text
+        if window is None:
+            return
+        frame = len(self._request(Chunk(["x"], 0, (0, 0))).prompt)
+        if window + frame > self._max_prompt:
+            raise RefinerError(
+                f"{self.name}: a window of {window} tokens, the frame of the prompt ({frame}) and "
+                f"{self._model.max_new_tokens} new tokens do not fit into the model's context of "
+                f"{self._context}; make the card's window, max_text or max_new_tokens smaller"
+            )
+
+    # ------------------------------------------------------------------------------ programs
+
+    def _ask(self, requests: Sequence[Request], chunks: Sequence[Chunk]) -> list[Draft]:
+        with self._lock:
+            engine = self.engine
+            answers = engine.generate(requests)
+            for n, answer in enumerate(answers):
+                if answer.margin < engine.tolerance and len(requests) > 1:
+                    answers[n] = engine.generate([requests[n]])[0]  # a near tie: alone
+        return [self._read(a, c) for a, c in zip(answers, chunks, strict=True)]
+
+    def _grammar(self, chunk: Chunk) -> str:
+        """The dialect's grammar; the answer may begin with the blank that some templates need."""
+        rules = self._dialect.grammar(chunk)
+        return 'root ::= " "? program\n' + rules.replace("root ::=", "program ::=", 1)
+
+    def _read(self, answer: Completion, chunk: Chunk) -> Draft:
+        if answer.finish == "error":
+            return Draft(None, (Issue("engine", answer.error),))
+        parsed = self._dialect.parse(answer.text, chunk)
+        if answer.finish == "stop":
+            return Draft(parsed.program, parsed.issues)
+        issues = parsed.issues
+        if not any(issue.code == "cut-off" for issue in issues):
+            message = f"the answer was cut off after {self._model.max_new_tokens} tokens"
+            issues = (*issues, Issue("cut-off", message))
+        if parsed.program and any(isinstance(op, RewriteLines) for op in parsed.program):
+            return Draft(None, issues)  # the rest of the text would be lost
+        return Draft(parsed.program, issues)
+
+    def _scores_with_engine(self) -> bool:
+        with self._lock:
+            return self.engine.can_score
+
+    def _decide(self, requests: Sequence[Request]) -> list[Draft]:
+        """Keep or drop, by likelihood: `scores["keep"]` is the probability of keeping, given that
+        the model says one of the two."""
+        choices = answer_ids(self._tokens, self._template, [*_KEEP, *_DROP])
+        with self._lock:
+            scores = self.engine.score([request.prompt for request in requests], choices)
+        drafts = []
+        for likelihoods in scores:
+            if any(map(isnan, likelihoods)):
+                message = "the engine could not tell how likely the programs are"
+                drafts.append(Draft(None, (Issue("engine", message),)))
+                continue
+            keep = _log_sum(likelihoods[: len(_KEEP)])
+            drop = _log_sum(likelihoods[len(_KEEP) :])
+            probability = round(1 / (1 + exp(min(drop - keep, 700))), _SCORE_DIGITS)
+            program = () if probability >= 0.5 else (DropDocument(),)
+            drafts.append(Draft(program, scores={"keep": probability}))
+        return drafts
+
+
+def _marker(rendered: str) -> str:
+    """What the dialect writes before a line, given a prompt of the one line NUL."""
+    return rendered.partition("\x00")[0].rpartition("\n")[2]
+
+
+def _log_sum(values: Sequence[float]) -> float:
+    """The logarithm of the sum of the numbers whose logarithms these are."""
+    highest = max(values)
+    return highest + log(sum(exp(value - highest) for value in values))
