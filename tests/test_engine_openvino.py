@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,12 +58,13 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
-KINDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("Llama", {}),
-    "llama3": ("Llama", {"rope_parameters": LLAMA3_ROPE, "tie_word_embeddings": True}),
-    "qwen2": ("Qwen2", {}),
-    "qwen3": ("Qwen3", {"head_dim": 32}),
+KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "llama": ("Llama", "float32", {}),
+    "llama3": ("Llama", "float16", {"rope_parameters": LLAMA3_ROPE, "tie_word_embeddings": True}),
+    "qwen2": ("Qwen2", "bfloat16", {}),
+    "qwen3": ("Qwen3", "float32", {"head_dim": 32}),
 }
+"""Of each model: its class, how it is stored, and what its configuration has of its own."""
 
 
 @dataclass
@@ -121,7 +123,7 @@ def write_tokenizer(folder: Path, sentencepiece: bool) -> int:
 def make(folder: Path, kind: str) -> Any:
     """Writes a checkpoint; its weights are large enough for clear decisions."""
     size = write_tokenizer(folder, kind == "llama")
-    name, more = KINDS[kind]
+    name, stored, more = KINDS[kind]
     config = getattr(transformers, f"{name}Config")(
         vocab_size=-(-size // 64) * 64,  # more than there are tokens, as usual
         hidden_size=64,
@@ -140,8 +142,8 @@ def make(folder: Path, kind: str) -> Any:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(5) if parameter.dim() > 1 else parameter.normal_(1, 0.2)
-    model.save_pretrained(folder)
-    return model
+    model.to(getattr(torch, stored)).save_pretrained(folder)
+    return type(model).from_pretrained(folder, dtype=torch.float32).eval()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -234,8 +236,9 @@ def test_keeps_to_the_grammar(tiny: Tiny) -> None:
         else:
             assert answer.tokens == 60
             assert answer.text.startswith("remove_lines(line_start=")
-    (keep,) = tiny.engine.generate([Request(prompts[0], 20, 'root ::= "keep_chunk()"')])
-    assert (keep.text, keep.finish) == ("keep_chunk()", "stop")
+    one = 'root ::= "remove_lines(line_start=1, line_end=20)\\n\u00e9"'  # blanks, LF, two bytes
+    (only,) = tiny.engine.generate([Request(prompts[0], 60, one)])
+    assert (only.text, only.finish) == ("remove_lines(line_start=1, line_end=20)\n\u00e9", "stop")
 
 
 def test_one_bad_request_does_not_lose_the_others(llama: Tiny) -> None:
@@ -347,6 +350,18 @@ def test_exports_once_and_again_for_new_weights(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir() if "part" in path.name) == []
 
 
+def test_exports_elsewhere_if_the_folder_can_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "model", "llama")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("os.access", lambda *_: False)
+    out = exported(tmp_path / "model", int8=False)
+    assert out.parent.parent == tmp_path / "home/.cache/burnish/openvino"
+    assert out.name == "openvino-float"
+    assert exported(tmp_path / "model", int8=False) == out
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -373,6 +388,13 @@ def test_what_can_not_be_exported(
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(RefinerError, match="holds no model"):
         OpenVinoEngine(tmp_path, end_tokens=[END])
+
+
+def test_an_export_without_its_tokenizer(llama: Tiny, tmp_path: Path) -> None:
+    shutil.copytree(llama.engine._folder, tmp_path / "out")
+    (tmp_path / "out" / "openvino_detokenizer.xml").unlink()
+    with pytest.raises(RefinerError, match=r"Make it with: convert_tokenizer .* -o"):
+        OpenVinoEngine(tmp_path / "out", end_tokens=[END])
 
 
 def test_says_which_extra_is_missing() -> None:

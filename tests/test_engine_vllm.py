@@ -117,11 +117,14 @@ def case(
 
     folder = tmp_path_factory.mktemp("models") / request.param
     environment, set_num_threads = dict(os.environ), torch.set_num_threads
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # so small a model waits for its threads more than it computes
     make_model(folder, request.param)
     found = Case(folder, start(folder))
     yield found
     found.engine.close()
     torch.set_num_threads = set_num_threads  # vLLM puts its own in the place of it on a CPU
+    torch.set_num_threads(threads)
     os.environ.clear()
     os.environ.update(environment)
 
@@ -256,7 +259,7 @@ def test_bad_requests_lose_no_others(case: Case) -> None:
         "can not be read": Request([BEGIN, 7], 5, "root ::= ("),
         "nothing": Request([BEGIN, 7], 5, "root ::= nothing"),
         "root": Request([BEGIN, 7], 5, ""),
-        "refuses": Request([BEGIN, 7], 5, 'root ::= "a" root'),
+        "gave up": Request([BEGIN, 7], 5, 'root ::= "a" root'),
     }
     answers = case.engine.generate([good[0], *bad.values(), *good[1:]])
     for (word, _), answer in zip(bad.items(), answers[1:], strict=False):
@@ -275,7 +278,7 @@ def test_a_completion_ends_with_the_context(case: Case) -> None:
 
 @needs_vllm
 def test_answers_do_not_depend_on_the_batch(case: Case) -> None:
-    requests = made_requests(60)
+    requests = [replace(request, max_new_tokens=16) for request in made_requests(60)]
     alone = [case.engine.generate([request])[0] for request in requests]
     order = list(range(len(requests)))
     random.Random(5).shuffle(order)
@@ -284,7 +287,7 @@ def test_answers_do_not_depend_on_the_batch(case: Case) -> None:
         assert [a.text for a in together] == [a.text for a in alone]
         for a, b in zip(together, alone, strict=True):
             assert a.log_probability == pytest.approx(b.log_probability, abs=case.engine.tolerance)
-    assert [case.engine.generate([request])[0] for request in requests] == alone
+    assert [case.engine.generate([request])[0] for request in requests[:10]] == alone[:10]
 
 
 @needs_vllm
@@ -324,7 +327,7 @@ def test_a_plain_script_leaves_nothing_behind(case: Case, tmp_path: Path) -> Non
         [sys.executable, str(path), str(case.folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**clean, "PYTHONIOENCODING": "utf-8"},
+        env={**clean, "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     ) as process:
         out, told = process.communicate(timeout=240)
@@ -336,11 +339,16 @@ def test_a_plain_script_leaves_nothing_behind(case: Case, tmp_path: Path) -> Non
 
 @needs_vllm
 def test_what_can_not_be_loaded(case: Case, tmp_path: Path) -> None:
+    import torch
+
     case.engine.close()
     with pytest.raises(RefinerError, match="can not load the model"):
         start(tmp_path / "nothing")
     with pytest.raises(RefinerError, match=r"memory does not suffice.*max_model_len"):
         start(case.folder, cpu_cache_bytes=1, gpu_memory_utilization=0.0001)
+    if not torch.cuda.is_available():
+        with pytest.raises(RefinerError, match="no batch-invariant kernels for a CPU"):
+            start(case.folder, batch_invariant=True)
     case.engine = start(case.folder)
     assert case.engine.generate(made_requests(1))[0].finish != "error"
 

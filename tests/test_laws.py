@@ -458,9 +458,7 @@ def test_rescraper_reads_what_it_writes(chunk: Chunk, data: st.DataObject) -> No
     whole = st.builds(RewriteLines, st.just(chunk.first), st.just(chunk.last), any_strings)
     alone = st.just((DropDocument(),)) | st.tuples(whole)
     operation = line_ranges(chunk) | removed_often(chunk)
-    program = data.draw(
-        st.lists(operation, max_size=6, unique_by=_place).map(tuple) | alone  # type: ignore[arg-type]
-    )
+    program = data.draw(st.lists(operation, max_size=6, unique_by=_place).map(tuple) | alone)
     dialect = get_dialect("rescraper")
     try:
         written = dialect.format(program, chunk)

@@ -15,9 +15,11 @@ from typing import Any
 from burnish.dialects import dialect_names
 from burnish.errors import RefinerError
 from burnish.program.limits import Limits
+from burnish.program.released import SYSTEMS
 
 CARD_FILE = "card.json"
 STAGES = ("document", "chunk")
+OUR_EXECUTION = "burnish"
 TEMPLATES = ("llama2", "qwen3", "own", "plain")
 MEASURES = ("tokens", "characters")
 
@@ -36,6 +38,9 @@ class StageSpec:
             leaves the decision to the refiner's program. (The scores are stored, so another
             threshold needs no model.)
         limits: the bounds of its programs.
+        execution: "burnish", or the published system whose executor is imitated, faults included
+            ("prox", "ultrax", "rescraper"; see `burnish.program.released`); that has limits of its
+            own.
     """
 
     name: str
@@ -44,6 +49,7 @@ class StageSpec:
     overlap: float = 0.0
     keep_threshold: float | None = None
     limits: Limits = field(default_factory=Limits)
+    execution: str = OUR_EXECUTION
 
     def with_threshold(self, keep_threshold: float | None) -> StageSpec:
         return self if keep_threshold is None else replace(self, keep_threshold=keep_threshold)
@@ -67,6 +73,8 @@ class ModelSpec:
     Attributes:
         weights: "hf:organisation/name" on the Hugging Face hub, or a folder (relative to the card).
         revision: commit or tag on the hub; None for the newest.
+        system: the system prompt, or where it is (see `burnish.refiners.system_prompt`); None for
+            the dialect's own.
         template: how the prompt is framed: "llama2", "qwen3" (thinking off), "own" (the chat
             template that comes with the model) or "plain" (the prompt and a line end).
         context: tokens that prompt and program may have together; None for what the model's
@@ -82,6 +90,7 @@ class ModelSpec:
     template: str
     max_new_tokens: int
     revision: str | None = None
+    system: str | None = None
     context: int | None = None
     max_prompt: int | None = None
     max_text: int | None = None
@@ -231,10 +240,12 @@ _STAGE_RULES = {
     "overlap": _Rule(lambda value: _is_number(value) and 0 <= value < 1, "at least 0 and under 1"),
     "keep_threshold": _or_null(_SHARE),
     "limits": _OBJECT,
+    "execution": _choice(OUR_EXECUTION, *SYSTEMS),
 }
 _MODEL_RULES = {
     "weights": _STRING,
     "revision": _or_null(_STRING),
+    "system": _or_null(_STRING),
     "template": _choice(*TEMPLATES),
     "context": _or_null(_integer(1)),
     "max_new_tokens": _integer(1),

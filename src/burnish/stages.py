@@ -17,9 +17,10 @@ from burnish.errors import BurnishError
 from burnish.program.executor import Outcome, execute_parsed
 from burnish.program.lines import Chunk, split_lines
 from burnish.program.operations import DropDocument, Program, to_json
+from burnish.program.released import execute_as
 from burnish.refiners.base import Draft, Refiner
 from burnish.schema import Document, Issue, Record, StageTrace, Status
-from burnish.spec import StageSpec
+from burnish.spec import OUR_EXECUTION, StageSpec
 
 _BATCH_DOCUMENTS = 64
 _BATCH_CHARACTERS = 1 << 20
@@ -113,6 +114,8 @@ class Stage:
 
     def _execute(self, work: _Work, program: Program | None, issues: Sequence[Issue]) -> Outcome:
         limits = self.spec.limits
+        if program is not None and self.spec.execution != OUR_EXECUTION:
+            return execute_as(self.spec.execution, work.text, program, issues)
         if len(work.chunks) > 1:  # too many issues count against their window alone
             limits = replace(limits, max_issues=None)
         outcome = execute_parsed(work.text, program, issues, limits=limits, lines=work.lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import click
 from rich import box
@@ -15,7 +16,9 @@ from burnish.refiners import refiner_card, refiner_names
 
 @click.command("refiners")
 @click.argument("name", required=False)
-@click.option("--card", is_flag=True, help="Print the card of NAME as JSON.")
+@click.option(
+    "--card", is_flag=True, help="Print the card of NAME, as it belongs into the model's folder."
+)
 def command(name: str | None, card: bool) -> None:
     """List the refiners, or show what is known about NAME (a name, folder or hf:...).
 
@@ -30,11 +33,13 @@ def command(name: str | None, card: bool) -> None:
         found = refiner_card(name)
         if found is None:
             raise click.UsageError(f"{name} is a rule and has no card")
+        if found.model is not None:
+            found = replace(found, model=replace(found.model, weights="."))
         click.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
         return
     table = Table(box=box.SIMPLE, pad_edge=False)
     for column in ("refiner", "kind", "stages", "dialect", "weights"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "refiner")
     for each in [name] if name else refiner_names():
         table.add_row(each, *_row(each))
     Console(file=sys.stdout).print(table)

@@ -24,7 +24,7 @@ _FUNCTIONS = functions(
         "normalize",
         (
             Parameter("source_str", str, ("source", "source_string")),
-            Parameter("target_str", str, ("target", "target_string")),
+            Parameter("target_str", str, ("target", "target_string"), ""),
         ),
     ),
     *map(Function, _KEEPING),

@@ -23,16 +23,18 @@ Argument = tuple[str | None, Value]  # keyword, value
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of a function: its name, other spellings of the name, its type."""
+    """One parameter of a function: its name, other spellings of the name, its type, and the value
+    that a call means which leaves it out (None: every call must give it)."""
 
     name: str
     kind: type[int] | type[str]
     aliases: tuple[str, ...] = ()
+    default: Value | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function of a dialect and the parameters that each call must give."""
+    """A function of a dialect and its parameters."""
 
     name: str
     parameters: tuple[Parameter, ...] = ()
@@ -381,7 +383,8 @@ def _unescape_one(match: re.Match[str]) -> str:
 def _bind(function: Function, given: Sequence[Argument]) -> tuple[Value, ...]:
     """The values in the order of the parameters. Raises ValueError where they do not fit."""
     wanted = function.parameters
-    if len(given) != len(wanted):
+    needed = sum(parameter.default is None for parameter in wanted)
+    if not needed <= len(given) <= len(wanted):
         raise ValueError(f"{function.name} takes {_describe(wanted)}, got {_number(len(given))}")
     bound: dict[int, Value] = {}
     for position, (keyword, value) in enumerate(given):
@@ -389,7 +392,13 @@ def _bind(function: Function, given: Sequence[Argument]) -> tuple[Value, ...]:
         if place in bound:
             raise ValueError(f"{function.name}: {wanted[place].name} is given twice")
         bound[place] = _convert(function.name, wanted[place], value)
-    return tuple(bound[place] for place in range(len(wanted)))
+    values: list[Value] = []
+    for place, parameter in enumerate(wanted):
+        value = bound.get(place, parameter.default)
+        if value is None:
+            raise ValueError(f"{function.name} needs {parameter.name}")
+        values.append(value)
+    return tuple(values)
 
 
 def _convert(function: str, parameter: Parameter, value: Value) -> Value:

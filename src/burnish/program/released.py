@@ -17,7 +17,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, get_args
 
 from burnish.program.executor import Outcome, dropped, execute
 from burnish.program.limits import Limits
@@ -25,8 +24,7 @@ from burnish.program.lines import split_lines
 from burnish.program.operations import DropDocument, Program, RemoveLines, ReplaceText
 from burnish.schema import Edit, Issue, Status
 
-System = Literal["prox", "ultrax", "rescraper"]
-SYSTEMS: tuple[System, ...] = get_args(System)
+SYSTEMS = ("prox", "ultrax", "rescraper")
 
 _LIMITS = Limits()
 _NO_REMOVAL_LIMIT = Limits(max_removed=2, min_words=0)
@@ -35,10 +33,8 @@ _FEW_WORDS = 10  # ProX empties a document that has no more left
 _BAD_OPERATIONS = 2  # ProX ignores a program with so many
 
 
-def execute_as(
-    system: System, text: str, program: Program, issues: Sequence[Issue] = ()
-) -> Outcome:
-    """Executes a program as the released code of that system does.
+def execute_as(system: str, text: str, program: Program, issues: Sequence[Issue] = ()) -> Outcome:
+    """Executes a program as the released code of that system (one of `SYSTEMS`) does.
 
     `issues` are those of the reading; ProX counts them. The growth of the text is bounded as in
     `execute`, where the systems have no bound.

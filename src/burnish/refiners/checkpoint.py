@@ -59,9 +59,9 @@ def find_weights(
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RefinerError(
-            f"{weights} can not be fetched: {reason} Where there is no network: fetch it elsewhere "
-            "(hf download), copy the folder, put its card into it (burnish refiners NAME --card > "
-            'FOLDER/card.json, with weights set to ".") and name the folder as refiner'
+            f"{weights} can not be fetched: {reason.rstrip('.')}. Where there is no network: fetch "
+            "it elsewhere (hf download), copy the folder, put its card into it (burnish refiners "
+            "NAME --card > FOLDER/card.json) and name the folder as refiner"
         ) from None
     return Path(found)
 

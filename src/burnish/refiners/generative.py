@@ -43,9 +43,11 @@ class Generative:
         checkpoint: Checkpoint,
         make_engine: Callable[[int], Engine],
         *,
+        system: str | None = None,
         constrained: bool = True,
     ) -> None:
-        """`make_engine` gets the largest number of tokens of a prompt and its program together.
+        """`make_engine` gets the largest number of tokens of a prompt and its program together;
+        `system` replaces the dialect's system prompt.
 
         Raises RefinerError for a window that the model's context can not hold.
         """
@@ -54,8 +56,9 @@ class Generative:
         self._model: ModelSpec = card.model
         self._dialect = get_dialect(spec.dialect)
         self._tokens = checkpoint.tokens
-        system = self._dialect.render(Chunk([""], 0, (0, 0))).system
-        self._template = checkpoint.template(self._model.template, system)
+        own = self._dialect.render(Chunk([""], 0, (0, 0))).system
+        self._system = own if system is None else system
+        self._template = checkpoint.template(self._model.template, self._system)
         self._make_engine = make_engine
         self._lock = Lock()  # the engine serves one thread at a time
         self._constrained = constrained
@@ -102,7 +105,7 @@ class Generative:
     # ------------------------------------------------------------------------------ prompts
 
     def _request(self, chunk: Chunk) -> Request:
-        prompt = self._dialect.render(chunk)
+        prompt = replace(self._dialect.render(chunk), system=self._system)
         if self._model.max_text is not None:
             text = self._tokens.first(prompt.user, self._model.max_text)
             prompt = replace(prompt, user=text)

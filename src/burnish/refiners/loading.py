@@ -141,6 +141,7 @@ def _find_on_hub(name: str) -> tuple[RefinerCard, Path]:
 def _causal(card: RefinerCard, spec: StageSpec, beside: Path, engine: EngineChoice) -> Refiner:
     from burnish.refiners.checkpoint import Checkpoint, find_weights
     from burnish.refiners.generative import Generative
+    from burnish.refiners.system_prompt import system_prompt
 
     if card.model is None:
         raise RefinerError(f"{beside / CARD_FILE}: a causal refiner needs the setting model")
@@ -149,11 +150,13 @@ def _causal(card: RefinerCard, spec: StageSpec, beside: Path, engine: EngineChoi
         card.model.weights, card.model.revision, beside, tokenizer_only=choice.is_server
     )
     checkpoint = Checkpoint(folder)
+    system = card.model.system and system_prompt(card.model.system, beside)
     return Generative(
         card,
         spec,
         checkpoint,
         partial(make_engine, choice, checkpoint),
+        system=system,
         constrained=choice.constrained,
     )
 

@@ -90,17 +90,16 @@ class VllmEngine:
         """
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
-        if batch_invariant:
-            os.environ["VLLM_BATCH_INVARIANT"] = "1"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of vLLM's own imports and start
             vllm = _vllm()
             on_cpu = vllm.platforms.current_platform.is_cpu()
-            if on_cpu and os.environ.get("VLLM_BATCH_INVARIANT", "0") != "0":
-                raise RefinerError(
-                    "vLLM has no batch-invariant kernels for a CPU: leave batch_invariant out "
-                    "(and unset VLLM_BATCH_INVARIANT)"
-                )
+            if batch_invariant:
+                if on_cpu:
+                    raise RefinerError(
+                        "vLLM has no batch-invariant kernels for a CPU: leave batch_invariant out"
+                    )
+                os.environ["VLLM_BATCH_INVARIANT"] = "1"
             device = (
                 {"kv_cache_memory_bytes": cpu_cache_bytes, "enforce_eager": True}
                 if on_cpu
@@ -115,6 +114,8 @@ class VllmEngine:
                     enable_prefix_caching=True,
                     generation_config="vllm",  # the folder's own may hold penalties and samplers
                     logprobs_mode="processed_logprobs",  # after the grammar's mask
+                    # In the strings of a program xgrammar takes 10 to 70 ms for a token (32,000 to
+                    # 114,000 entries), guidance 0.1 to 0.4; either compiles in 1 to 7 ms.
                     structured_outputs_config={"backend": "guidance"},
                     use_tqdm_on_load=False,
                     seed=0,
@@ -303,8 +304,10 @@ class VllmEngine:
 
     def _completion(self, request: Request, output: Any) -> Completion:
         if output.finish_reason not in ("stop", "length"):
-            reason = "the grammar could not be compiled" if request.grammar else "no reason given"
-            return Completion("", "error", error=f"vLLM gave up on the request: {reason}")
+            reason = "vLLM gave up on the request"
+            if request.grammar is not None:
+                reason += "; its grammar can not be compiled or followed"
+            return Completion("", "error", error=reason)
         tokens = list(output.token_ids)
         total, margin = 0.0, inf
         for token, near in zip(tokens, output.logprobs, strict=True):
@@ -320,6 +323,7 @@ class VllmEngine:
 
 
 def _vllm() -> Any:
+    """The package; imported here because it reads `SETTINGS` while it is imported."""
     try:
         vllm = import_module("vllm")
         for part in ("vllm.platforms", "vllm.sampling_params", "llguidance.hf"):
