@@ -265,17 +265,12 @@ def _train(model: torch.nn.Module, folder: Path, family: str, pages: Sequence[Pa
     rate = 2e-3
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0)
     model.train()
-    right = 0
-    for step in range(600):
+    right = 0  # batches in a row without a mistake
+    for step in range(1_500):
         batch = chance.sample(examples, 16)
-        width = max(len(ids) for ids, _ in batch)
-        ids = torch.zeros((len(batch), width), dtype=torch.long)
-        labels = torch.full((len(batch), width), -100)
-        for n, (row, start) in enumerate(batch):
-            ids[n, : len(row)] = torch.tensor(row)
-            labels[n, start : len(row)] = torch.tensor(row[start:])
+        ids, labels = _batch(batch)
         for group in optimizer.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 30, (600 - step) / 200)
+            group["lr"] = rate * min(1.0, (step + 1) / 30, 0.1 + 0.9 * max(0.0, 1 - step / 600))
         out = model(input_ids=ids)
         logits, wanted = out.logits[:, :-1], labels[:, 1:]
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
@@ -283,12 +278,32 @@ def _train(model: torch.nn.Module, folder: Path, family: str, pages: Sequence[Pa
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        chosen = logits.argmax(-1)
-        exact = ((chosen == wanted) | (wanted == -100)).all(1).float().mean().item()
-        right = right + 1 if exact == 1 and loss.item() < 0.02 else 0
-        if right >= 12:
+        right = right + 1 if _all_right(logits, wanted) and loss.item() < 0.02 else 0
+        if right >= 6 and _knows(model, examples):
             break
     model.eval()
+
+
+def _batch(examples: Sequence[tuple[list[int], int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and labels [example, place]; what is not part of a program has the label -100."""
+    width = max(len(row) for row, _ in examples)
+    ids = torch.zeros((len(examples), width), dtype=torch.long)
+    labels = torch.full((len(examples), width), -100)
+    for n, (row, start) in enumerate(examples):
+        ids[n, : len(row)] = torch.tensor(row)
+        labels[n, start : len(row)] = torch.tensor(row[start:])
+    return ids, labels
+
+
+def _all_right(logits: torch.Tensor, wanted: torch.Tensor) -> bool:
+    return bool(((logits.argmax(-1) == wanted) | (wanted == -100)).all())
+
+
+@torch.inference_mode()
+def _knows(model: torch.nn.Module, examples: Sequence[tuple[list[int], int]]) -> bool:
+    """Whether greedy decoding would write every program."""
+    ids, labels = _batch(examples)
+    return _all_right(model(input_ids=ids).logits[:, :-1], labels[:, 1:])
 
 
 if __name__ == "__main__":

@@ -62,7 +62,8 @@ def test_qwen3_with_thinking_off_is_the_models_own_template(folders: dict[str, P
         own = checkpoint.template("own", system).encode(checkpoint.tokens, text)
         assert ours == own
     expected = (
-        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\n<lid:1>a\n<lid:2> b\n<|im_end|>\n"
+        "<|im_start|>system\nBe kind.<|im_end|>\n"
+        "<|im_start|>user\n<lid:1>a\n<lid:2> b\n<|im_end|>\n"
         "<|im_start|>assistant\n<think>\n\n</think>\n\n"
     )
     assert shown(checkpoint, ours) == expected
@@ -81,7 +82,7 @@ def test_the_frame_is_what_transformers_makes(folders: dict[str, Path]) -> None:
 
 
 def test_a_model_without_a_chat_template(folders: dict[str, Path]) -> None:
-    with pytest.raises(RefinerError, match='has no chat template.*"llama2", "qwen3" or "plain"'):
+    with pytest.raises(RefinerError, match=r'has no chat template.*"llama2", "qwen3" or "plain"'):
         Checkpoint(folders["llama"]).template("own", "")
 
 

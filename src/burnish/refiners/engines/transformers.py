@@ -24,7 +24,7 @@ try:
     import transformers
     from llguidance import LLMatcher, LLTokenizer
     from llguidance.gbnf_to_lark import gbnf_to_lark
-    from llguidance.torch import allocate_token_bitmask, fill_next_token_bitmask
+    from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 except ImportError as error:  # pragma: no cover
     raise MissingExtra(
         "the engine transformers", error.name or "transformers", "transformers"
@@ -109,11 +109,10 @@ class TransformersEngine:
         done: list[Completion | None] = [None] * len(requests)
         rows = []
         for place, request in enumerate(requests):
-            matcher = self._matcher(request.grammar)
-            if matcher is not None and matcher.is_error():
-                done[place] = Completion("", "error", error=matcher.get_error())
-            else:
-                rows.append(_Row(place, request, matcher))
+            try:
+                rows.append(_Row(place, request, self._matcher(request.grammar)))
+            except ValueError as error:
+                done[place] = Completion("", "error", error=str(error))
         # The longest first: where memory is too small, that is known at once.
         rows.sort(key=lambda row: (-len(row.request.prompt), row.place))
         for group in _groups(rows, lambda row: len(row.request.prompt), self._cache_tokens):
@@ -125,7 +124,13 @@ class TransformersEngine:
         return [completion for completion in done if completion is not None]
 
     def _matcher(self, grammar: str | None) -> LLMatcher | None:
-        return None if grammar is None else LLMatcher(self._grammars, _lark(grammar), log_level=0)
+        """What follows the grammar. Raises ValueError for one that is none."""
+        if grammar is None:
+            return None
+        matcher = LLMatcher(self._grammars, _lark(grammar), log_level=0)
+        if matcher.is_error():
+            raise ValueError(f"the grammar can not be used: {matcher.get_error()}")
+        return matcher
 
     def _together(self, rows: Sequence[_Row]) -> list[tuple[int, Completion]]:
         """The completions of requests that are continued together, halved where memory is short."""
@@ -240,11 +245,12 @@ class TransformersEngine:
 
     def _allowed(self, rows: Sequence[_Row], vocabulary: int) -> torch.Tensor:
         """Which tokens each row's grammar allows [row, token]."""
-        bits = allocate_token_bitmask(len(rows), vocabulary)
+        masks = allocate_token_bitmask(len(rows), vocabulary)
+        masks.fill(-1)  # all bits: without a grammar, everything is allowed
         for n, row in enumerate(rows):
             if row.matcher is not None:
-                fill_next_token_bitmask(row.matcher, bits, n)
-        bits = bits.to(self._device)
+                fill_next_token_bitmask(row.matcher, masks, n)
+        bits = torch.from_numpy(masks).to(self._device)
         each = torch.arange(32, dtype=torch.int32, device=self._device)
         allowed = (bits[:, :, None] >> each & 1).bool().flatten(1)
         return allowed[:, :vocabulary]
@@ -341,7 +347,10 @@ def _widened(tensor: torch.Tensor, width: int, dim: int) -> torch.Tensor:
 
 @lru_cache(maxsize=4_096)
 def _lark(grammar: str) -> str:
-    return str(gbnf_to_lark(grammar))
+    try:
+        return str(gbnf_to_lark(grammar))
+    except Exception as error:
+        raise ValueError(f"the grammar can not be read: {error}") from None
 
 
 def _cpu_has_bfloat16() -> bool:

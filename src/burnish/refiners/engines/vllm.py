@@ -28,9 +28,9 @@ SETTINGS = {
 """What vLLM reads from the environment, unless the caller has set it already."""
 
 TOLERANCES = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.5}
-"""How far log-probabilities may move with the batch. Seen on a CPU with random weights, 60 prompts
-alone and together: 4e-5, 0.008 and 0.05. Those logits are below 8; in trained models they reach 32,
-where neighbours are 1/64 (float16) and 1/8 (bfloat16) apart."""
+"""How far log-probabilities may move with the batch. Margins of 60 prompts alone and together, on a
+CPU with random weights, moved by up to 4e-5, 0.008 and 0.05. Logits were about 2 to 4 there (steps
+of 1/64 in bfloat16); in trained models they reach 32, with steps of 1/8. Not measured on a GPU."""
 
 CPU_CACHE_BYTES = 1 << 30
 """Attention cache on a CPU, where vLLM would take most of the memory of the machine."""
