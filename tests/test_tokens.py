@@ -95,11 +95,11 @@ def test_lone_surrogates_are_replaced(tokens: Tokens) -> None:
 
 
 def test_lines_add_up(tokens: Tokens) -> None:
-    lines = made_pages(1)[0].text.split("\n")
+    lines = [*made_pages(1)[0].text.split("\n"), "", "  x", "a  b ", "\x00", "c\td"]
     shown = "".join(f"[{n:03d}]{line}\n" for n, line in enumerate(lines))
-    assert sum(tokens.count(f"[{n:03d}]{line}\n") for n, line in enumerate(lines)) == len(
-        tokens.after_anchor(shown)
-    )
+    assert sum(tokens.counts(lines, "[100]")) == len(tokens.after_anchor(shown))
+    alone = [tokens.counts([line], "[100]")[0] for line in lines]
+    assert tokens.counts(lines, "[100]") == tokens.counts(lines[:-2], "[100]") + alone[-2:] == alone
 
 
 def test_a_tokenizer_that_joins_words_is_asked_for_whole_texts(tmp_path: Path) -> None:
@@ -111,7 +111,9 @@ def test_a_tokenizer_that_joins_words_is_asked_for_whole_texts(tmp_path: Path) -
     assert not tokens.remembers
     text = made_pages(3)[1].text
     assert tokens.encode(text) == tokens.exactly(text)
-    assert tokens.count("a line\n") == len(tokens.after_anchor("a line\n"))
+    assert tokens.counts(["a line"], "[100]") == [
+        len(tokens.after_anchor("[100")) + len(tokens.after_anchor("]a line\n"))
+    ]
 
 
 def test_no_tokenizer(tmp_path: Path) -> None:

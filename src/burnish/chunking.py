@@ -7,7 +7,7 @@ may only touch the lines that its window owns, so overlap gives context and neve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from burnish.program.lines import Chunk
 from burnish.program.operations import Operation, Program, cut
@@ -15,7 +15,7 @@ from burnish.program.operations import Operation, Program, cut
 
 def windows(
     lines: Sequence[str],
-    measure: Callable[[str], int],
+    sizes: Sequence[int],
     max_size: int,
     overlap: float = 0.0,
 ) -> tuple[list[Chunk], list[int]]:
@@ -23,7 +23,7 @@ def windows(
 
     Args:
         lines: all lines of the document, LF not included.
-        measure: size of a text in the units of `max_size`; a line counts with its LF.
+        sizes: the size of each line in the units of `max_size`, its LF included.
         max_size: largest size of a window (inclusive).
         overlap: share of `max_size`, 0 to under 1, that a window may repeat of its predecessor's
             last lines as context.
@@ -32,7 +32,6 @@ def windows(
     """
     if not 0 <= overlap < 1:
         raise ValueError(f"overlap must be at least 0 and under 1, got {overlap}")
-    sizes = [measure(line + "\n") for line in lines]
     chunks: list[Chunk] = []
     passed_over = [n for n, size in enumerate(sizes) if size > max_size]
     start = 0

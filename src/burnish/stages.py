@@ -53,9 +53,8 @@ class Stage:
         lines = split_lines(text)
         if self.spec.window is None:
             return _Work(text, lines, [Chunk(lines, 0, (0, len(lines) - 1))], [])
-        chunks, passed_over = windows(
-            lines, self.refiner.measure, self.spec.window, self.spec.overlap
-        )
+        sizes = self.refiner.measure(lines)
+        chunks, passed_over = windows(lines, sizes, self.spec.window, self.spec.overlap)
         return _Work(text, lines, chunks, passed_over)
 
     def _write(self, chunks: Sequence[Chunk]) -> list[Draft]:

@@ -394,10 +394,10 @@ def _bind(function: Function, given: Sequence[Argument]) -> tuple[Value, ...]:
         bound[place] = _convert(function.name, wanted[place], value)
     values: list[Value] = []
     for place, parameter in enumerate(wanted):
-        value = bound.get(place, parameter.default)
-        if value is None:
+        chosen = bound.get(place, parameter.default)
+        if chosen is None:
             raise ValueError(f"{function.name} needs {parameter.name}")
-        values.append(value)
+        values.append(chosen)
     return tuple(values)
 
 

@@ -35,8 +35,9 @@ class Refiner(Protocol):
 
     name: str
 
-    def measure(self, text: str) -> int:
-        """The size of a text in the refiner's own units (tokens, characters, lines)."""
+    def measure(self, lines: Sequence[str]) -> list[int]:
+        """The size of each line of a document, its LF included, in the refiner's own units (tokens,
+        characters, lines)."""
         ...
 
     def write(self, chunks: Sequence[Chunk]) -> list[Draft]:

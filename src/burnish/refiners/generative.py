@@ -64,7 +64,6 @@ class Generative:
         self._constrained = constrained
         self._scores = spec.dialect == "prox-document"
         self._marker = _marker(self._dialect.render(Chunk(["\x00"], 100, (100, 100))).user)
-        self._marker_size = self._size(self._marker)
         context = self._model.context or checkpoint.context
         if context is None:
             raise RefinerError(f"{checkpoint.folder}: neither model nor card says its context")
@@ -78,9 +77,11 @@ class Generative:
         """The engine, made at the first use."""
         return self._make_engine(self._context)
 
-    def measure(self, text: str) -> int:
+    def measure(self, lines: Sequence[str]) -> list[int]:
         """Tokens or characters, as the card says; each line counts with its marker."""
-        return self._marker_size + self._size(text)
+        if self._model.measure == "characters":
+            return [len(self._marker) + len(line) + 1 for line in lines]
+        return self._tokens.counts(lines, self._marker)
 
     def write(self, chunks: Sequence[Chunk]) -> list[Draft]:
         drafts: dict[int, Draft] = {}
@@ -119,9 +120,6 @@ class Generative:
     def _too_long(self, prompt: Sequence[int]) -> Draft:
         message = f"the prompt has {len(prompt)} tokens; the limit is {self._max_prompt}"
         return Draft(None, (Issue("context", message),))
-
-    def _size(self, text: str) -> int:
-        return len(text) if self._model.measure == "characters" else self._tokens.count(text)
 
     def _check_window(self, spec: StageSpec) -> None:
         """Whether a full window fits into the context, as far as that can be known."""

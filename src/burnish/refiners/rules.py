@@ -28,8 +28,8 @@ class C4Lines:
     def __init__(self, min_words: int = 3) -> None:
         self.min_words = min_words
 
-    def measure(self, text: str) -> int:
-        return len(text)
+    def measure(self, lines: Sequence[str]) -> list[int]:
+        return [len(line) + 1 for line in lines]
 
     def write(self, chunks: Sequence[Chunk]) -> list[Draft]:
         return [

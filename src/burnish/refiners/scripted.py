@@ -22,8 +22,8 @@ class Scripted:
         self._answer = answer
         self._dialect = get_dialect(dialect)
 
-    def measure(self, text: str) -> int:
-        return len(text)
+    def measure(self, lines: Sequence[str]) -> list[int]:
+        return [len(line) + 1 for line in lines]
 
     def write(self, chunks: Sequence[Chunk]) -> list[Draft]:
         parsed = [self._dialect.parse(self._answer(chunk), chunk) for chunk in chunks]

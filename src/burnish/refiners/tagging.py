@@ -67,9 +67,9 @@ class DocumentTagger:
         if self._predictor.tagger.head is None:
             raise RefinerError(f"{folder} can not score documents: there is no {HEAD_FILE}")
 
-    def measure(self, text: str) -> int:
+    def measure(self, lines: Sequence[str]) -> list[int]:
         """Characters."""
-        return len(text)
+        return [len(line) + 1 for line in lines]
 
     def write(self, chunks: Sequence[Chunk]) -> list[Draft]:
         return [self._draft(chunk) for chunk in chunks]
@@ -90,9 +90,9 @@ class LineTagger:
             raise RefinerError(f"{folder / CARD_FILE}: thresholds.noise is missing")
         self._threshold = card.thresholds["noise"]
 
-    def measure(self, text: str) -> int:
+    def measure(self, lines: Sequence[str]) -> list[int]:
         """Characters."""
-        return len(text)
+        return [len(line) + 1 for line in lines]
 
     def write(self, chunks: Sequence[Chunk]) -> list[Draft]:
         return [self._draft(chunk) for chunk in chunks]

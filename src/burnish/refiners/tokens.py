@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
 from burnish.errors import MissingExtra, RefinerError
@@ -22,25 +22,32 @@ try:
 except ImportError:  # pragma: no cover
     raise MissingExtra("a language model as refiner", "tokenizers", "transformers") from None
 
+# Where texts are cut: before a word behind a single blank, before a word that begins a line, behind
+# the number in a line's marker.
 _LINE = re.compile(r"\n(?=\S)")
-_WORD = re.compile(r"(?<=\S) (?=\S)")
-_MARK = re.compile(r"(?:\[|<lid:)\d+(?=[]>])")
+_MARKED = re.compile(r"\n((?:\[|<lid:)\d+)(?=[]>])")
+_NUMBER = re.compile(r"(?:\[|<lid:)\d+(?=[]>])")
+_BEGIN = "\x00"  # before a piece that begins a line, or stands behind a line's number
+_CUT = re.compile(r"(?<=\S) (?=\S)|(?<=\n) (?=\x00)")
+# What a text must not hold to be cut at every blank.
+_ODD = re.compile(r"[^\S \n]|  | (?:\n|$)|\n (?!\x00)")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a token for one byte
-_REMEMBERED = 400_000  # words; about 100 MB
+_REMEMBERED = 1_000_000  # pieces; about 150 MB
 _ANCHOR = "\n"
 
 
 class _Memory(dict[str, tuple[int, ...]]):
-    """Ids of the pieces that stand after `before`, remembered."""
+    """The ids of pieces, remembered. A piece that begins with `_BEGIN` stands at the beginning of a
+    line, another one behind a blank."""
 
-    def __init__(self, tokens: Tokens, before: str) -> None:
+    def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
-        self._before = before
 
     def __missing__(self, piece: str) -> tuple[int, ...]:
         if len(self) >= _REMEMBERED:
             self.clear()
-        ids = self[piece] = self._tokens.after_anchor(self._before + piece)
+        text = piece[1:] if piece.startswith(_BEGIN) else " " + piece
+        ids = self[piece] = self._tokens.after_anchor(text)
         return ids
 
 
@@ -65,8 +72,7 @@ class Tokens:
         self._tokenizer.no_padding()
         self._tokenizer.encode_special_tokens = True
         self._anchor = self.exactly(_ANCHOR)
-        self._starts = _Memory(self, "")
-        self._words = _Memory(self, " ")
+        self._memory = _Memory(self)
         self.remembers = self._is_exact()
 
     @property
@@ -96,16 +102,29 @@ class Tokens:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a whole text, no special tokens added; equal to `exactly(text)`."""
-        if not self.remembers:
+        line = _LINE.search(text) if self.remembers and _BEGIN not in text else None
+        if line is None:
             return self.exactly(text)
-        first, *lines = _LINE.split(text)
-        if not lines:
-            return self.exactly(text)
-        ids = self.exactly(first + "\n")
-        for line in lines[:-1]:
-            ids += self._line(line, "\n")
-        ids += self._line(lines[-1], "")
+        ids = self.exactly(text[: line.end()])
+        rest = _MARKED.sub(f"\n {_BEGIN}\\1 {_BEGIN}", text[line.start() :])
+        rest = _LINE.sub(f"\n {_BEGIN}", rest)
+        ids.extend(chain.from_iterable(map(self._memory.__getitem__, _pieces(rest[2:]))))
         return ids
+
+    def counts(self, lines: Sequence[str], marker: str = "") -> list[int]:
+        """How many ids each line (with its LF, and a marker such as `[012]` before it) adds to a
+        prompt."""
+        number = _NUMBER.match(marker)
+        rest = marker[number.end() :] if number else marker
+        extra = len(self.after_anchor(number[0])) if number else 0
+        text = f"{_BEGIN}{rest}" + f"\n {_BEGIN}{rest}".join(lines) + "\n"
+        if not self.remembers or text.count(_BEGIN) != len(lines):
+            return [extra + len(self.after_anchor(f"{rest}{line}\n")) for line in lines]
+        pieces = _pieces(text)
+        begins = [place for place, piece in enumerate(pieces) if piece[0] == _BEGIN]
+        begins.append(len(pieces))
+        ends = list(accumulate(map(len, map(self._memory.__getitem__, pieces)), initial=0))
+        return [extra + ends[stop] - ends[start] for start, stop in pairwise(begins)]
 
     def first(self, text: str, most: int) -> str:
         """The longest beginning of the text that its first `most` ids stand for."""
@@ -118,28 +137,6 @@ class Tokens:
             if len(head) == len(text):
                 return text
             size *= 2
-
-    def count(self, line: str) -> int:
-        """How many ids a line (its LF included) adds to a text."""
-        if not self.remembers or line[:1].isspace():
-            return len(self.after_anchor(line))
-        body = line[:-1] if line.endswith("\n") else line
-        return len(self._line(body, line[len(body) :]))
-
-    def _line(self, line: str, end: str) -> list[int]:
-        """The ids of a text that begins after a LF, and begins with a word; it may hold further LFs
-        where no word follows."""
-        clean = line.isprintable() and "  " not in line and not line.endswith(" ")
-        words = line.split(" ") if clean else _WORD.split(line)
-        words[-1] += end
-        first = words[0]
-        mark = _MARK.match(first)
-        if mark:
-            ids = [*self._starts[mark[0]], *self._starts[first[mark.end() :]]]
-        else:
-            ids = list(self._starts[first])
-        ids.extend(chain.from_iterable(map(self._words.__getitem__, words[1:])))
-        return ids
 
     # ------------------------------------------------------------------------------ is it exact?
 
@@ -242,6 +239,11 @@ _AWKWARD = [
     "\ufeff",
     "\u3000",
 ]
+
+
+def _pieces(text: str) -> list[str]:
+    """A text, its beginnings marked, cut where the tokenizer's pieces never reach over."""
+    return _CUT.split(text) if _ODD.search(text) else text.split(" ")
 
 
 def _valid(text: str) -> str:
