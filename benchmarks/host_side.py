@@ -42,6 +42,7 @@ class AnswersAtOnce:
     name = "answers at once"
     batch_size = 512
     tolerance = 0.0
+    score_tolerance = 0.0
     can_score = False
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:

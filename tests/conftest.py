@@ -22,7 +22,8 @@ def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _model(folder: Path, family: str) -> Path:
     for library in ("torch", "transformers", "llguidance"):
         pytest.importorskip(library, reason=f"a language model needs {library}")
-    from small_models import DIALECTS, make_model, write_card
+    from small_models import make_model
+    from small_pages import DIALECTS, write_card
 
     make_model(folder, family)
     for dialect in DIALECTS[family]:

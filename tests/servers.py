@@ -1,7 +1,7 @@
 """Real OpenAI-compatible servers on a free local port, for tests of what talks to them.
 
-    with vllm_server(folder) as url:          # url is "http://127.0.0.1:PORT/v1"
-        ...
+    with vllm_server(folder) as server:
+        server.url                            # "http://127.0.0.1:PORT/v1"
 
 The model's name in requests is `str(folder)`. A server and all its processes are gone when the
 block is left.
@@ -19,17 +19,36 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 START_SECONDS = 240.0
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server's address and its process, the leader of a group."""
+
+    url: str
+    port: int
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """Ends the whole group as a crash would."""
+        _end(self.process, signal.SIGKILL)
+
+
 @contextmanager
 def vllm_server(
-    folder: Path, python: str = sys.executable, *, max_model_len: int = 256, dtype: str = "float32"
-) -> Iterator[str]:
+    folder: Path,
+    python: str = sys.executable,
+    *,
+    max_model_len: int = 256,
+    dtype: str = "float32",
+    port: int | None = None,
+) -> Iterator[Server]:
     """`vllm serve` on a CPU; needs vLLM. Takes 20 to 60 seconds to start on two cores."""
-    port = _free_port()
+    port = port or _free_port()
     command = [
         *(python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)),
         *("--host", "127.0.0.1", "--port", str(port)),
@@ -39,12 +58,12 @@ def vllm_server(
         "--disable-log-stats",
     ]
     environment = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
-    with _server(command, environment, port) as url:
-        yield url
+    with _server(command, environment, port) as server:
+        yield server
 
 
 @contextmanager
-def transformers_server(folder: Path, python: str = sys.executable) -> Iterator[str]:
+def transformers_server(folder: Path, python: str = sys.executable) -> Iterator[Server]:
     """`transformers serve` on a CPU; needs transformers 5, fastapi, uvicorn, openai, accelerate.
 
     /v1/completions takes a prompt as text alone (no token ids), has no grammars, and leaves
@@ -55,12 +74,12 @@ def transformers_server(folder: Path, python: str = sys.executable) -> Iterator[
         *(python, "-c", "from transformers.cli.transformers import main; main()"),
         *("serve", str(folder), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"),
     ]
-    with _server(command, {"HF_HUB_OFFLINE": "1"}, port) as url:
-        yield url
+    with _server(command, {"HF_HUB_OFFLINE": "1"}, port) as server:
+        yield server
 
 
 @contextmanager
-def _server(command: Sequence[str], environment: Mapping[str, str], port: int) -> Iterator[str]:
+def _server(command: Sequence[str], environment: Mapping[str, str], port: int) -> Iterator[Server]:
     # An engine in this process leaves settings of its own behind; the server starts without them.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("VLLM_")}
     with tempfile.TemporaryFile() as log:
@@ -77,9 +96,9 @@ def _server(command: Sequence[str], environment: Mapping[str, str], port: int) -
                 log.seek(0)
                 told = log.read().decode(errors="replace")[-4_000:]
                 raise RuntimeError(f"the server did not start: {' '.join(command)}\n{told}")
-            yield f"http://127.0.0.1:{port}/v1"
+            yield Server(f"http://127.0.0.1:{port}/v1", port, process)
         finally:
-            _end(process)
+            _end(process, signal.SIGTERM, signal.SIGKILL)
 
 
 def _free_port() -> int:
@@ -99,12 +118,12 @@ def _answers(address: str, process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process and its whole group."""
-    for number, seconds in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
+def _end(process: subprocess.Popen[bytes], *numbers: signal.Signals) -> None:
+    """Ends the process and its whole group by these signals, one after another."""
+    for number in numbers:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        end = time.monotonic() + seconds
+        end = time.monotonic() + 10.0
         while time.monotonic() < end:
             process.poll()  # reaps the leader, which would count as alive otherwise
             try:

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("tokenizers", reason="needs the extra transformers")
 
-from small_models import PAGES, _write_tokenizer, made_pages
+from small_pages import PAGES, made_pages, write_tokenizer
 
 from burnish.errors import RefinerError
 from burnish.refiners.checkpoint import Checkpoint, answer_ids, find_weights
@@ -21,7 +21,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for family in ("llama", "qwen3"):
         found[family] = tmp_path_factory.mktemp(family)
-        _write_tokenizer(found[family], family, made_pages(PAGES))
+        write_tokenizer(found[family], family, made_pages(PAGES))
     return found
 
 

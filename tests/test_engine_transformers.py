@@ -12,7 +12,7 @@ pytest.importorskip("transformers", reason="the engine transformers needs transf
 pytest.importorskip("llguidance", reason="the engine transformers needs llguidance")
 
 import torch
-from small_models import DIALECTS, PAGES, gold, made_pages
+from small_pages import DIALECTS, PAGES, gold, made_pages
 from transformers import AutoModelForCausalLM
 
 from burnish.dialects import get_dialect
@@ -182,3 +182,11 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(RefinerError, match="can not be loaded as a model"):
         TransformersEngine(tmp_path, [2])
+
+
+def test_keep_scores_do_not_depend_on_the_batch(llama: Path) -> None:
+    chunks = [Chunk.whole(page.text) for page in made_pages(40, seed=3)]
+    refiner = loaded(llama, "prox-document")
+    together = [draft.scores for draft in refiner.write(chunks)]
+    alone = [refiner.write([chunk])[0].scores for chunk in chunks]
+    assert together == alone

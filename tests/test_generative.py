@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("tokenizers", reason="needs the extra transformers")
 
-from small_models import PAGES, _write_tokenizer, made_pages
+from small_pages import PAGES, made_pages, write_tokenizer
 
 from burnish.errors import RefinerError, UsageError
 from burnish.program.lines import Chunk
@@ -34,6 +34,7 @@ class Played:
     name = "played"
     batch_size = 8
     tolerance = 0.1
+    score_tolerance = 0.0
 
     def __init__(
         self, answer: Answer, scores: Sequence[float] = (), can_score: bool = True
@@ -57,7 +58,7 @@ class Played:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     folder = tmp_path_factory.mktemp("model")
-    _write_tokenizer(folder, "llama", made_pages(PAGES))
+    write_tokenizer(folder, "llama", made_pages(PAGES))
     return Checkpoint(folder)
 
 

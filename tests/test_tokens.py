@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("tokenizers", reason="needs the extra transformers")
 
-from small_models import PAGES, _write_tokenizer, made_pages
+from small_pages import PAGES, made_pages, write_tokenizer
 from tokenizers import Tokenizer, models, trainers
 
 from burnish.errors import RefinerError
@@ -56,7 +56,7 @@ texts = st.lists(st.sampled_from([*WORDS, " ", " ", "\n", "\n[003]"]), max_size=
 @pytest.fixture(scope="module", params=["llama", "qwen3"])
 def tokens(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tokens:
     folder = tmp_path_factory.mktemp("tokens")
-    _write_tokenizer(folder, request.param, made_pages(PAGES))
+    write_tokenizer(folder, request.param, made_pages(PAGES))
     return Tokens(folder / "tokenizer.json")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from math import exp, isnan, log
+from math import exp, isnan, log, nan
 from threading import Lock
 
 from burnish.dialects import get_dialect
@@ -173,20 +173,36 @@ class Generative:
         """Keep or drop, by likelihood: `scores["keep"]` is the probability of keeping, given that
         the model says one of the two."""
         choices = answer_ids(self._tokens, self._template, [*_KEEP, *_DROP])
+        prompts = [request.prompt for request in requests]
         with self._lock:
-            scores = self.engine.score([request.prompt for request in requests], choices)
-        drafts = []
-        for likelihoods in scores:
-            if any(map(isnan, likelihoods)):
-                message = "the engine could not tell how likely the programs are"
-                drafts.append(Draft(None, (Issue("engine", message),)))
-                continue
-            keep = _log_sum(likelihoods[: len(_KEEP)])
-            drop = _log_sum(likelihoods[len(_KEEP) :])
-            probability = round(1 / (1 + exp(min(drop - keep, 700))), _SCORE_DIGITS)
-            program = () if probability >= 0.5 else (DropDocument(),)
-            drafts.append(Draft(program, scores={"keep": probability}))
-        return drafts
+            engine = self.engine
+            found = [_probability(scores) for scores in engine.score(prompts, choices)]
+            for n, (keep, slope) in enumerate(found):
+                shift = slope * engine.score_tolerance
+                if len(prompts) > 1 and _rounded(keep - shift) != _rounded(keep + shift):
+                    found[n] = _probability(engine.score([prompts[n]], choices)[0])
+        return [_decision(keep) for keep, _ in found]
+
+
+def _probability(likelihoods: Sequence[float]) -> tuple[float, float]:
+    """The probability of keeping, and how far it moves with a likelihood (both NaN if unknown)."""
+    if any(map(isnan, likelihoods)):
+        return nan, nan
+    keep, drop = _log_sum(likelihoods[: len(_KEEP)]), _log_sum(likelihoods[len(_KEEP) :])
+    probability = 1 / (1 + exp(min(drop - keep, 700)))
+    return probability, 2 * probability * (1 - probability)
+
+
+def _rounded(probability: float) -> float:
+    return round(probability, _SCORE_DIGITS)
+
+
+def _decision(keep: float) -> Draft:
+    if isnan(keep):
+        message = "the engine could not tell how likely the programs are"
+        return Draft(None, (Issue("engine", message),))
+    score = _rounded(keep)
+    return Draft(() if score >= 0.5 else (DropDocument(),), scores={"keep": score})
 
 
 def _marker(rendered: str) -> str:

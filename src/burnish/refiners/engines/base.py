@@ -63,12 +63,14 @@ class Engine(Protocol):
             `Completion.margin` is below, the request is asked again alone, so that the answer does
             not depend on its neighbours.
         can_score: whether it tells the likelihood of given answers.
+        score_tolerance: how far those may move with the batch; 0 where they do not.
     """
 
     name: str
     batch_size: int
     tolerance: float
     can_score: bool
+    score_tolerance: float
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """One completion for each request, in order. A request that fails by itself (too long,
@@ -82,7 +84,6 @@ class Engine(Protocol):
     ) -> list[list[float]]:
         """Natural log-likelihood of each choice (token ids) after each prompt: `[prompt][choice]`.
 
-        A value depends on its prompt and choice alone, not on the batch. Those of a prompt that
-        failed by itself are NaN.
+        Those of a prompt that failed by itself are NaN.
         """
         ...

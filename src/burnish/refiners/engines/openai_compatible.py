@@ -2,7 +2,7 @@
 
 Requests go out concurrently and are tried again, with growing pauses, where the server is busy or
 the line breaks. A request that fails for good is an error of its own and never a decision; a server
-that is gone, or refuses everybody, stops the run, which can be resumed.
+that is gone, or fails everybody, stops the run, which can be resumed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import os
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
-from math import nan
+from math import fsum, inf, nan
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from burnish.errors import MissingExtra, RefinerError, UsageError
@@ -30,23 +31,63 @@ R = TypeVar("R")
 
 APIS = ("completions", "chat")
 GRAMMARS = ("vllm", "llama.cpp", "none")
+
+IN_A_ROW = 16
+"""So many requests that fail one after another mean that the server fails everybody."""
+
+TOLERANCES: dict[str | None, tuple[float, float]] = {
+    "float32": (1e-3, 1e-4),
+    "float16": (0.05, 0.0),
+    "bfloat16": (0.5, 0.0),
+    None: (0.0, 0.0),
+}
+"""How far log-probabilities and scores may move with the batch; scores that may not are computed
+one after another."""
+
 _AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 _REFUSED = (401, 403, 404)
+_TIMEOUTS = 2  # a request is given up after so many
 _LONGEST_PAUSE = 60.0  # seconds
+_LONGEST_ASKED_PAUSE = 300.0
+_MOST_TOKENS = 128  # vLLM tells the likelihood of so many tokens at once
+_FORBIDDEN = -9_000.0  # vLLM writes -9999 for the likelihood of what a grammar forbids
+_OWNERS = {"vllm": "vllm", "llamacpp": "llama.cpp"}
 
 
 class _Failed(Exception):
-    """One request failed for good."""
+    """One request failed for good; `refused` where the server will not have it."""
+
+    def __init__(self, problem: str, *, refused: bool = False) -> None:
+        super().__init__(problem)
+        self.refused = refused
+
+
+class _Again(Exception):
+    """One attempt failed, and another may not."""
+
+    def __init__(self, problem: str, *, gone: bool = False, late: bool = False) -> None:
+        super().__init__(problem)
+        self.gone = gone  # nobody is there
+        self.late = late
+
+
+class _Stopped(Exception):
+    """The others of a batch have ended, and this one need not go on."""
 
 
 class OpenAiCompatibleEngine:
     """A model behind an address.
 
-    Batches are the server's own affair: with a server that computes the same request differently in
-    another batch, a program may differ where two tokens are nearly tied.
-    """
+    A vLLM server computes a request that comes alone by itself, without what its cache holds of
+    others, as long as nobody else asks it. Other servers do not tell how near a tie was: there, a
+    program may differ with the batch.
 
-    tolerance = 0.0
+    Attributes:
+        name: "server" and the model's name there.
+        batch_size: as many requests as keep the server busy.
+        tolerance, score_tolerance: see `burnish.refiners.engines.base.Engine`.
+        can_score: false for the chat API.
+    """
 
     def __init__(
         self,
@@ -59,7 +100,9 @@ class OpenAiCompatibleEngine:
         concurrency: int = 64,
         timeout: float = 300.0,
         attempts: int = 8,
+        first_pause: float = 0.5,
         requests_per_minute: float | None = None,
+        dtype: str | None = "bfloat16",
     ) -> None:
         """Finds out what the server is.
 
@@ -71,10 +114,16 @@ class OpenAiCompatibleEngine:
                 finds out.
             api_key_variable: the environment variable that holds the key, if one is needed.
             concurrency: requests under way at once.
-            timeout: seconds that one request may take.
-            attempts: how often a request is tried, with pauses that double from half a second up
-                to a minute, or as long as the server asks for.
+            timeout: seconds that the server may take over one request.
+            attempts: how often a request is tried; one that the server takes too long over, twice
+                at most.
+            first_pause: seconds before the second attempt; pauses double up to a minute, or are as
+                long as the server asks for.
             requests_per_minute: no more than so many; None sets no bound.
+            dtype: what a vLLM server computes in: "float32", "float16" or "bfloat16". It decides
+                what counts as a near tie, to be asked again alone; at half precision, documents are
+                scored one after another. None leaves that out: faster, but an answer may then
+                depend on what is computed beside it.
 
         Raises RefinerError where nobody answers, or something else than such a server.
         """
@@ -82,36 +131,53 @@ class OpenAiCompatibleEngine:
             raise UsageError(f"the option api is one of {', '.join(APIS)}, not {api!r}")
         if grammar is not None and grammar not in GRAMMARS:
             raise UsageError(f"the option grammar is one of {', '.join(GRAMMARS)}, not {grammar!r}")
+        if min(concurrency, attempts) < 1:
+            raise UsageError("the options concurrency and attempts are at least 1")
+        if requests_per_minute is not None and requests_per_minute <= 0:
+            raise UsageError("the option requests_per_minute is more than 0")
+        if dtype not in TOLERANCES:
+            known = ", ".join(filter(None, TOLERANCES))
+            raise UsageError(f"the option dtype is null or one of {known}, not {dtype!r}")
         key = os.environ.get(api_key_variable)
+        self._key_variable = api_key_variable
         self._url = url.rstrip("/")
         self._client = httpx.Client(
-            timeout=httpx.Timeout(timeout, connect=min(timeout, 20.0)),
-            limits=httpx.Limits(max_connections=concurrency),
+            timeout=httpx.Timeout(timeout, connect=min(timeout, 20.0), pool=None),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=concurrency),
             headers={"Authorization": f"Bearer {key}"} if key else {},
         )
         self._concurrency = concurrency
         self._attempts = attempts
+        self._first_pause = first_pause
         self._gate = _Gate(requests_per_minute)
+        self._health = _Health(self._url)
         self._api = api
+        entry = self._listed(model)
+        self._model = model or str(entry["id"])
+        length = entry.get("max_model_len")
+        self._context = length if isinstance(length, int) else None
+        self._takes = grammar or _OWNERS.get(str(entry.get("owned_by"))) or self._kind_by_pages()
         self.can_score = api == "completions"
         self.batch_size = 8 * concurrency
-        self._model = model or self._first_model()
-        self._takes = grammar or self._kind_of_server()
+        self.tolerance, self.score_tolerance = TOLERANCES[dtype]
+        self._scored = 1 if dtype and not self.score_tolerance else concurrency
         self.name = f"server {self._model}"
 
     # ------------------------------------------------------------------------------ the server
 
-    def _first_model(self) -> str:
-        found = self._send("GET", "/models")
-        entries = found.get("data")
+    def _listed(self, model: str | None) -> Mapping[str, Any]:
+        """What the server says about the model; of none named, about its first."""
+        nothing = {"id": model} if model else None
         try:
-            return str(entries[0]["id"])  # type: ignore[index]
-        except (TypeError, KeyError, IndexError):
-            raise RefinerError(
-                f"{self._url} lists no model; name one with the option model"
-            ) from None
+            return self._send("GET", "/models", None, lambda found: _entry(found, model))
+        except _Failed as error:
+            if nothing is None:
+                raise RefinerError(
+                    f"{self._url} lists no model ({error}); name one with the option model"
+                ) from None
+            return nothing
 
-    def _kind_of_server(self) -> str:
+    def _kind_by_pages(self) -> str:
         """Which way to hand over a grammar the server understands, by pages that only it has."""
         root = self._url.removesuffix("/v1")
         for path, key, kind in (
@@ -130,24 +196,42 @@ class OpenAiCompatibleEngine:
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """See `burnish.refiners.engines.base.Engine.generate`."""
-        return self._each(requests, self._complete)
+        own_cache = len(requests) == 1
 
-    def _complete(self, request: Request) -> Completion:
+        def complete(request: Request, stop: threading.Event) -> Completion:
+            try:
+                return self._complete(request, stop, own_cache)
+            except _Failed as error:
+                return Completion("", "error", error=str(error))
+
+        return _each(requests, complete, self._concurrency)
+
+    def _complete(self, request: Request, stop: threading.Event, own_cache: bool) -> Completion:
         body: dict[str, Any] = {
             "model": self._model,
             "max_tokens": request.max_new_tokens,
             "temperature": 0,
             **self._grammar(request),
         }
-        try:
-            if self._api == "chat":
-                return _chat_answer(
-                    self._send("POST", "/chat/completions", self._chat(body, request))
+        if self._takes == "vllm":
+            body["repetition_penalty"] = 1.0  # the model's folder may ask for another
+            if own_cache:
+                body["cache_salt"] = uuid.uuid4().hex
+        if self._api == "chat":
+            body |= self._messages(request)
+            return self._send("POST", "/chat/completions", body, _chat_answer, stop)
+        body["prompt"] = list(request.prompt)
+        if self._context is not None:
+            room = self._context - len(request.prompt)
+            if room < 1:
+                raise _Failed(
+                    f"a prompt of {len(request.prompt)} tokens does not fit the server's context "
+                    f"of {self._context}"
                 )
-            body |= {"prompt": list(request.prompt), "logprobs": 1}
-            return _text_answer(self._send("POST", "/completions", body))
-        except _Failed as error:
-            return Completion("", "error", error=str(error))
+            body["max_tokens"] = min(request.max_new_tokens, room)
+        if self._takes == "vllm":
+            body |= {"logprobs": 2, "return_tokens_as_token_ids": True}
+        return self._send("POST", "/completions", body, _text_answer, stop)
 
     def _grammar(self, request: Request) -> dict[str, Any]:
         if request.grammar is None or self._takes == "none":
@@ -156,17 +240,15 @@ class OpenAiCompatibleEngine:
             return {"structured_outputs": {"grammar": request.grammar}}
         return {"grammar": request.grammar}
 
-    def _chat(self, body: dict[str, Any], request: Request) -> dict[str, Any]:
-        assert request.chat is not None
+    def _messages(self, request: Request) -> dict[str, Any]:
+        if request.chat is None:
+            raise _Failed("the chat API needs the prompt as messages")
         messages = [{"role": "user", "content": request.chat.user}]
         if request.chat.system:
             messages.insert(0, {"role": "system", "content": request.chat.system})
-        thinking = {} if self._takes == "none" else {"enable_thinking": False}
-        return {
-            **body,
-            "messages": messages,
-            **({"chat_template_kwargs": thinking} if thinking else {}),
-        }
+        if self._takes == "none":
+            return {"messages": messages}
+        return {"messages": messages, "chat_template_kwargs": {"enable_thinking": False}}
 
     # ------------------------------------------------------------------------------ scoring
 
@@ -177,9 +259,60 @@ class OpenAiCompatibleEngine:
 
         Raises RefinerError where the server does not tell likelihoods.
         """
-        return self._each(prompts, lambda prompt: self._score(prompt, choices))
+        nodes = _nodes(choices)
+        tokens = sorted({token for choice in choices for token in choice})
+        by_nodes = self._takes == "vllm" and len(tokens) <= _MOST_TOKENS
 
-    def _score(self, prompt: Sequence[int], choices: Sequence[Sequence[int]]) -> list[float]:
+        def score(prompt: Sequence[int], stop: threading.Event) -> list[float]:
+            try:
+                if by_nodes:
+                    return self._score_nodes(prompt, choices, nodes, tokens, stop)
+                return self._score_echo(prompt, choices, stop)
+            except _Failed:
+                return [nan] * len(choices)
+
+        return _each(prompts, score, self._scored)
+
+    def _score_nodes(
+        self,
+        prompt: Sequence[int],
+        choices: Sequence[Sequence[int]],
+        nodes: Mapping[tuple[int, ...], int],
+        tokens: Sequence[int],
+        stop: threading.Event,
+    ) -> list[float]:
+        """vLLM tells the likelihood of any token at each place of an answer. One that follows a
+        choice serves all places of it; each request goes on from a place not seen yet, with the
+        prompt in the cache."""
+        told: dict[tuple[int, ...], Mapping[int, float]] = {}
+        body = {
+            "model": self._model,
+            "temperature": 0,
+            "repetition_penalty": 1.0,
+            "ignore_eos": True,
+            "logprobs": 1,
+            "logprob_token_ids": tokens,
+            "return_tokens_as_token_ids": True,
+            "cache_salt": uuid.uuid4().hex,
+        }
+        for begin, length in nodes.items():
+            if begin in told:
+                continue
+            body |= {"prompt": [*prompt, *begin], "max_tokens": length - len(begin)}
+            place = begin
+            for token, near in self._send("POST", "/completions", body, _steps, stop):
+                if place not in nodes or place in told:
+                    break
+                told[place] = near
+                place = (*place, token)
+        return [
+            fsum(told[tuple(choice[:n])][token] for n, token in enumerate(choice))
+            for choice in choices
+        ]
+
+    def _score_echo(
+        self, prompt: Sequence[int], choices: Sequence[Sequence[int]], stop: threading.Event
+    ) -> list[float]:
         body = {
             "model": self._model,
             "prompt": [[*prompt, *choice] for choice in choices],
@@ -188,10 +321,7 @@ class OpenAiCompatibleEngine:
             "echo": True,
             "logprobs": 1,
         }
-        try:
-            found = self._send("POST", "/completions", body)
-        except _Failed:
-            return [nan] * len(choices)
+        found = self._send("POST", "/completions", body, lambda found: found, stop)
         try:
             answers = sorted(found["choices"], key=lambda answer: answer["index"])
             told = [answer["logprobs"]["token_logprobs"] for answer in answers]
@@ -200,7 +330,7 @@ class OpenAiCompatibleEngine:
                 for values, choice in zip(told, choices, strict=True)
             ]
             if all(len(v) == len(c) for v, c in zip(values, choices, strict=True)):
-                return [float(sum(each)) for each in values]
+                return [fsum(each) for each in values]
         except (LookupError, TypeError, ValueError):
             pass
         raise RefinerError(
@@ -210,118 +340,274 @@ class OpenAiCompatibleEngine:
 
     # ------------------------------------------------------------------------------ requests
 
-    def _each(self, items: Sequence[T], ask: Callable[[T], R]) -> list[R]:
-        """The answers in order; the first error stops what has not begun."""
-        with ThreadPoolExecutor(self._concurrency) as pool:
-            waiting = [pool.submit(ask, item) for item in items]
-            try:
-                return [future.result() for future in waiting]
-            except BaseException:
-                for future in waiting:
-                    future.cancel()
-                raise
-
     def _send(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """The JSON object that the server answers with.
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        read: Callable[[Mapping[str, Any]], R],
+        stop: threading.Event | None = None,
+    ) -> R:
+        """What `read` makes of the server's answer, after as many attempts as it takes.
 
         Raises _Failed for a request that fails for good, RefinerError for a server that is gone or
-        refuses.
+        fails everybody, _Stopped as soon as `stop` is set.
         """
-        problem, gone, pause = "", False, 0.0
-        for attempt in range(self._attempts):
-            if attempt:
-                time.sleep(pause)
-            pause = min(_LONGEST_PAUSE, 0.5 * 2**attempt) * (0.5 + random.random() / 2)
-            self._gate.wait()
+        stop = stop or threading.Event()
+        pause, late = self._first_pause, 0
+        for attempt in range(1, self._attempts + 1):
+            self._gate.wait(stop)
+            if stop.is_set():
+                raise _Stopped
             try:
-                answer = self._client.request(method, self._url + path, json=body)
-            except httpx.TimeoutException as error:
-                problem, gone = f"no answer in time ({type(error).__name__})", False
-                continue
-            except httpx.TransportError as error:
-                problem, gone = f"{error or type(error).__name__}", True
-                continue
-            gone = False
-            if answer.status_code in _AGAIN:
-                problem = _told(answer)
-                pause = max(pause, _asked_pause(answer))
-                continue
-            if answer.status_code in _REFUSED:
-                raise RefinerError(f"the server at {self._url} refuses: {_told(answer)}")
-            if not answer.is_success:
-                raise _Failed(_told(answer))
-            try:
-                found = answer.json()
-            except ValueError:
-                found = None
-            if isinstance(found, dict):
+                found = self._try(method, path, body, read)
+            except _Failed as error:
+                self._health.failed(str(error), refused=error.refused)
+                raise
+            except _Again as error:
+                problem = error
+                late += error.late
+            else:
+                self._health.worked()
                 return found
-            problem = f"the answer is not a JSON object but {answer.text[:80]!r}"
-            if "html" in answer.headers.get("content-type", ""):
-                raise RefinerError(
-                    f"{self._url}{path} is a web page, not an API; the address usually ends in /v1"
-                )
-        if gone:
+            if attempt == self._attempts or late == _TIMEOUTS:
+                break
+            stop.wait(min(pause, _LONGEST_PAUSE) * (0.5 + random.random() / 2))
+            pause *= 2
+        if problem.gone or method == "GET":
             raise RefinerError(
                 f"the server at {self._url} does not answer: {problem}. Start it, or mend the "
                 "address; the run goes on where it stopped"
             )
-        if method == "GET":
-            raise RefinerError(f"the server at {self._url} does not work: {problem}")
-        raise _Failed(f"{problem}, after {self._attempts} attempts")
+        times = "1 attempt" if attempt == 1 else f"{attempt} attempts"
+        failure = f"{problem}, after {times}"
+        self._health.failed(failure, refused=False)
+        raise _Failed(failure)
+
+    def _try(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        read: Callable[[Mapping[str, Any]], R],
+    ) -> R:
+        try:
+            answer = self._client.request(method, self._url + path, json=body)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise _Again(f"no connection ({_brief(error)})", gone=True) from None
+        except httpx.TimeoutException as error:
+            raise _Again(f"no answer in time ({type(error).__name__})", late=True) from None
+        except httpx.RequestError as error:
+            raise _Again(f"the connection broke ({_brief(error)})") from None
+        except httpx.InvalidURL as error:
+            raise RefinerError(f"{self._url} is no address: {error}") from None
+        if answer.status_code in _AGAIN:
+            self._gate.hold(_asked_pause(answer))
+            raise _Again(_told(answer))
+        if answer.status_code in _REFUSED and (method == "POST" or answer.status_code != 404):
+            raise RefinerError(f"the server at {self._url} refuses: {self._advised(answer)}")
+        if answer.is_redirect:
+            where = answer.headers.get("location", "another place")
+            raise RefinerError(f"{self._url}{path} has moved to {where}; use that address")
+        if _is_page(answer):
+            raise RefinerError(
+                f"{self._url}{path} is a web page, not an API; the address usually ends in /v1"
+            )
+        if not answer.is_success:
+            raise _Failed(_told(answer), refused=True)
+        try:
+            found = answer.json()
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise _Again(f"the answer is not a JSON object but {answer.text[:80]!r}")
+        try:
+            return read(found)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise _Failed(f"the answer holds no completion: {str(found)[:120]}") from None
+
+    def _advised(self, answer: httpx.Response) -> str:
+        if answer.status_code != 404:
+            return f"{_told(answer)} (its key is taken from the variable {self._key_variable})"
+        return (
+            f"{_told(answer)} (asked for the model {self._model!r}; addresses usually end in /v1)"
+        )
 
 
-def _text_answer(found: Mapping[str, Any]) -> Completion:
-    """The completion in an answer of /completions. Raises _Failed if there is none."""
+# ---------------------------------------------------------------------------------- many at once
+
+
+def _each(items: Sequence[T], ask: Callable[[T, threading.Event], R], together: int) -> list[R]:
+    """The answers in order. The first error, or an interrupt, ends the batch at once: the threads
+    are told to stop and not waited for, and do not keep the process alive."""
+    todo: SimpleQueue[tuple[int, T]] = SimpleQueue()
+    done: SimpleQueue[tuple[int, R | None, BaseException | None]] = SimpleQueue()
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                place, item = todo.get_nowait()
+            except Empty:
+                return
+            try:
+                done.put((place, ask(item, stop), None))
+            except BaseException as error:
+                done.put((place, None, error))
+
+    for place, item in enumerate(items):
+        todo.put((place, item))
+    answers: dict[int, Any] = {}
     try:
-        choice = found["choices"][0]
-        logprobs = (choice.get("logprobs") or {}).get("token_logprobs") or []
-        sure = sum(value for value in logprobs if value is not None) if logprobs else nan
-        return _answer(choice["text"], choice.get("finish_reason"), found, sure)
-    except (LookupError, TypeError, AttributeError):
-        raise _Failed(f"the answer holds no completion: {str(found)[:120]}") from None
-
-
-def _chat_answer(found: Mapping[str, Any]) -> Completion:
-    """The completion in an answer of /chat/completions. Raises _Failed if there is none."""
-    try:
-        choice = found["choices"][0]
-        return _answer(choice["message"]["content"], choice.get("finish_reason"), found, nan)
-    except (LookupError, TypeError, AttributeError):
-        raise _Failed(f"the answer holds no message: {str(found)[:120]}") from None
-
-
-def _answer(text: Any, reason: Any, found: Mapping[str, Any], sure: float) -> Completion:
-    if not isinstance(text, str):
-        raise _Failed(f"the answer holds no text but {text!r}")
-    if reason not in ("stop", "length"):
-        raise _Failed(f"the server ended the answer for the reason {reason!r}")
-    tokens = (found.get("usage") or {}).get("completion_tokens", 0)
-    return Completion(text, reason, tokens=tokens, log_probability=sure, margin=nan)
+        for _ in range(min(together, len(items))):
+            threading.Thread(target=work, name="burnish-request", daemon=True).start()
+        while len(answers) < len(items):
+            place, answer, error = done.get()
+            if error is not None:
+                raise error
+            answers[place] = answer
+    finally:
+        stop.set()
+    return [answers[place] for place in range(len(items))]
 
 
 class _Gate:
-    """Lets through so many a minute, evenly."""
+    """Lets requests begin: so many a minute, evenly, and none while the server asks to wait."""
 
     def __init__(self, per_minute: float | None) -> None:
         self._every = 60 / per_minute if per_minute else 0.0
         self._next = 0.0
         self._lock = threading.Lock()
 
-    def wait(self) -> None:
-        if not self._every:
-            return
+    def wait(self, stop: threading.Event) -> None:
         with self._lock:
             now = time.monotonic()
             begin = max(now, self._next)
-            self._next = begin + self._every
-        time.sleep(begin - now)
+            self._next = begin + self._every if self._every else self._next
+        if begin > now:
+            stop.wait(begin - now)
+
+    def hold(self, seconds: float) -> None:
+        with self._lock:
+            self._next = max(self._next, time.monotonic() + seconds)
+
+
+class _Health:
+    """Counts requests that failed one after another."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._in_a_row = 0
+        self._ever = False
+        self._lock = threading.Lock()
+
+    def worked(self) -> None:
+        with self._lock:
+            self._in_a_row = 0
+            self._ever = True
+
+    def failed(self, problem: str, *, refused: bool) -> None:
+        """A server that answered before may refuse any number of requests, each for itself.
+
+        Raises RefinerError where it fails everybody.
+        """
+        with self._lock:
+            if refused and self._ever:
+                return
+            self._in_a_row += 1
+            if self._in_a_row >= IN_A_ROW:
+                raise RefinerError(
+                    f"the server at {self._url} failed {self._in_a_row} requests in a row, the "
+                    f"last with: {problem}. Mend it; the run goes on where it stopped"
+                )
+
+
+# ---------------------------------------------------------------------------------- answers
+
+
+def _entry(found: Mapping[str, Any], model: str | None) -> Mapping[str, Any]:
+    entries = [entry for entry in found["data"] if "id" in entry]
+    if model is None:
+        first: Mapping[str, Any] = entries[0]
+        return first
+    return next((entry for entry in entries if entry["id"] == model), {"id": model})
+
+
+def _text_answer(found: Mapping[str, Any]) -> Completion:
+    """The completion in an answer of /completions."""
+    choice = found["choices"][0]
+    total, margin = nan, nan
+    if choice.get("logprobs"):
+        steps = _steps(found)
+        total = fsum(near[token] for token, near in steps)
+        margin = min((_margin(token, near) for token, near in steps), default=inf)
+    return _answer(choice, choice["text"], found, total, margin)
+
+
+def _chat_answer(found: Mapping[str, Any]) -> Completion:
+    """The completion in an answer of /chat/completions."""
+    choice = found["choices"][0]
+    return _answer(choice, choice["message"]["content"], found, nan, nan)
+
+
+def _answer(
+    choice: Mapping[str, Any], text: Any, found: Mapping[str, Any], total: float, margin: float
+) -> Completion:
+    reason = choice.get("finish_reason")
+    if reason == "abort":  # vLLM, while it is being shut down
+        raise _Again("the server broke the answer off")
+    if reason not in ("stop", "length"):
+        raise _Failed(f"the server ended the answer for the reason {reason!r}")
+    if not isinstance(text, str):
+        raise _Failed(f"the answer holds no text but {text!r}")
+    tokens = int((found.get("usage") or {}).get("completion_tokens") or 0)
+    if reason == "stop" and total == total and tokens:
+        tokens -= 1  # vLLM counts the end
+    return Completion(text, reason, tokens=tokens, log_probability=total, margin=margin)
+
+
+def _steps(found: Mapping[str, Any]) -> list[tuple[int, dict[int, float]]]:
+    """Each token of vLLM's answer, and the log-probabilities told at its place."""
+    told = found["choices"][0]["logprobs"]
+    return [
+        (_id(token), {_id(name): float(value) for name, value in near.items()})
+        for token, near in zip(told["tokens"], told["top_logprobs"], strict=True)
+    ]
+
+
+def _id(name: str) -> int:
+    return int(name.removeprefix("token_id:"))
+
+
+def _margin(token: int, near: Mapping[int, float]) -> float:
+    """How far the token is ahead of the best other that was allowed."""
+    others = [v for other, v in near.items() if other != token and v > _FORBIDDEN]
+    return near[token] - max(others) if others else inf
+
+
+def _nodes(choices: Sequence[Sequence[int]]) -> dict[tuple[int, ...], int]:
+    """The beginnings of choices that something follows, the shortest first, each with the length of
+    the longest choice that begins so."""
+    found: dict[tuple[int, ...], int] = {}
+    for choice in choices:
+        for place in range(len(choice)):
+            begin = tuple(choice[:place])
+            found[begin] = max(found.get(begin, 0), len(choice))
+    return dict(sorted(found.items(), key=lambda item: len(item[0])))
+
+
+def _is_page(answer: httpx.Response) -> bool:
+    return "html" in answer.headers.get("content-type", "")
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _told(answer: httpx.Response) -> str:
     """What the server says went wrong, in one line."""
+    if _is_page(answer):
+        return f"{answer.status_code} and a web page"
     try:
         found = answer.json()
         message = found.get("error", found)
@@ -335,10 +621,10 @@ def _asked_pause(answer: httpx.Response) -> float:
     """Seconds that the server asks to wait, at most five minutes."""
     value = answer.headers.get("retry-after", "")
     try:
-        return min(float(value), 300.0)
+        seconds = float(value)
     except ValueError:
-        pass
-    try:
-        return min(max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0), 300.0)
-    except (TypeError, ValueError):
-        return 0.0
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (TypeError, ValueError):
+            return 0.0
+    return min(max(seconds, 0.0), _LONGEST_ASKED_PAUSE) if seconds == seconds else 0.0

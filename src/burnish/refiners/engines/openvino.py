@@ -65,6 +65,9 @@ class OpenVinoEngine:
         tolerance: see `burnish.refiners.engines.base.Engine`.
     """
 
+    can_score = True
+    score_tolerance = 0.0
+
     def __init__(
         self,
         folder: Path,

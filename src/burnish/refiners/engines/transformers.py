@@ -32,7 +32,7 @@ except ImportError as error:  # pragma: no cover
 
 # How far a log-probability was seen to move between a request alone and in a batch, with room.
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.05}
-_SCORE_ROWS = 16  # choices that are read at once behind one prompt
+_SCORE_TOLERANCE = {"float32": 1e-4}  # likewise of a score; others are computed alone
 
 
 @dataclass(slots=True)
@@ -79,6 +79,7 @@ class TransformersEngine:
         dtype = dtype or ("bfloat16" if not on_cpu or _cpu_has_bfloat16() else "float32")
         if dtype not in _TOLERANCE:
             raise RefinerError(f"dtype is one of {', '.join(_TOLERANCE)}, not {dtype!r}")
+        transformers.utils.logging.disable_progress_bar()  # ours is enough
         model: Any
         try:
             model = transformers.AutoModelForCausalLM.from_pretrained(
@@ -91,6 +92,7 @@ class TransformersEngine:
             raise RefinerError(f"{folder} can not be loaded as a model: {error}") from None
         self.name = f"transformers {dtype}"
         self.tolerance = _TOLERANCE[dtype]
+        self.score_tolerance = _SCORE_TOLERANCE.get(dtype, 0.0)
         self.batch_size = 128 if on_cpu else 512
         self._prompt_tokens = prompt_tokens or (4_096 if on_cpu else 32_768)
         self._cache_tokens = cache_tokens or (32_768 if on_cpu else 262_144)
@@ -282,37 +284,68 @@ class TransformersEngine:
     def score(
         self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[int]]
     ) -> list[list[float]]:
-        """See `burnish.refiners.engines.base.Engine.score`. One prompt is read at a time."""
-        return [self._score(prompt, choices) for prompt in prompts]
+        """See `burnish.refiners.engines.base.Engine.score`.
 
-    def _score(self, prompt: Sequence[int], choices: Sequence[Sequence[int]]) -> list[float]:
-        row = _Row(0, Request(prompt, 0), None, feed=list(prompt))
-        logits, cache, _ = self._first_step([row])
-        first = logits[0].log_softmax(0)
-        found = [float(first[choice[0]]) for choice in choices]
-        longer = [n for n, choice in enumerate(choices) if len(choice) > 1]
-        for begin in range(0, len(longer), _SCORE_ROWS):
-            some = longer[begin : begin + _SCORE_ROWS]
-            values = self._rest([choices[n] for n in some], cache)
-            for n, value in zip(some, values, strict=True):
-                found[n] += value
-        return found
+        All choices are read in the same pass as their prompt, side by side: each sees the prompt
+        and itself.
+        """
+        order = sorted(range(len(prompts)), key=lambda n: (-len(prompts[n]), n))
+        rows = [_Row(n, Request(prompts[n], 0), None) for n in order]
+        most = self._prompt_tokens if self.score_tolerance else 1
+        found: dict[int, list[float]] = {}
+        for group in _groups(rows, lambda row: len(row.request.prompt), most):
+            scores = self._score([row.request.prompt for row in group], choices)
+            found.update(zip((row.place for row in group), scores, strict=True))
+        return [found[n] for n in range(len(prompts))]
 
-    def _rest(self, choices: Sequence[Sequence[int]], cache: Any) -> list[float]:
-        """Log-likelihood of all but the first token of each choice, behind the cached prompt."""
-        width = max(map(len, choices)) - 1
-        ids = torch.zeros((len(choices), width), dtype=torch.long)
-        for n, choice in enumerate(choices):
-            ids[n, : len(choice) - 1] = torch.tensor(choice[:-1])
-        copies = transformers.DynamicCache()
-        for n, layer in enumerate(cache.layers):
-            shape = (len(choices), -1, -1, -1)
-            copies.update(layer.keys.expand(shape), layer.values.expand(shape), n)
-        out = self._model(input_ids=ids.to(self._device), past_key_values=copies, use_cache=True)
+    def _score(
+        self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
+        width = max(map(len, prompts))
+        behind = [choice[:-1] for choice in choices]  # what is read to know the next token
+        size = width + sum(map(len, behind))
+        ids = torch.zeros((len(prompts), size), dtype=torch.long)
+        places = torch.zeros((len(prompts), size), dtype=torch.long)
+        sees = torch.zeros((len(prompts), 1, size, size), dtype=torch.bool)
+        sees[:, :, :width, :width] = torch.ones((width, width), dtype=torch.bool).tril()
+        starts = []
+        column = width
+        for tokens in behind:
+            starts.append(column)
+            end = column + len(tokens)
+            ids[:, column:end] = torch.tensor(tokens)
+            sees[:, :, column:end, :width] = True
+            sees[:, :, column:end, column:end] = torch.ones(
+                (len(tokens), len(tokens)), dtype=torch.bool
+            ).tril()
+            for n, prompt in enumerate(prompts):
+                places[n, column:end] = torch.arange(len(prompt), len(prompt) + len(tokens))
+            column = end
+        for n, prompt in enumerate(prompts):
+            pad = width - len(prompt)
+            ids[n, pad:width] = torch.tensor(prompt)
+            places[n, pad:width] = torch.arange(len(prompt))
+            sees[n, :, :, :pad] = False
+            sees[n, 0, range(pad), range(pad)] = True  # a row that sees nothing is not a number
+        out = self._model(
+            input_ids=ids.to(self._device),
+            attention_mask=sees.to(self._device),
+            position_ids=places.to(self._device),
+            use_cache=False,
+            logits_to_keep=size - width + 1,
+        )
         chances = out.logits.float().log_softmax(2)
+        first = chances[:, 0].cpu()
+        rest = chances[:, 1:].cpu()
         return [
-            sum(float(chances[n, place, token]) for place, token in enumerate(choice[1:]))
-            for n, choice in enumerate(choices)
+            [
+                float(first[n, choice[0]])
+                + sum(
+                    float(rest[n, start - width + k, token]) for k, token in enumerate(choice[1:])
+                )
+                for choice, start in zip(choices, starts, strict=True)
+            ]
+            for n in range(len(prompts))
         ]
 
     def _free(self) -> None:

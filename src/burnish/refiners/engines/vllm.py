@@ -56,6 +56,9 @@ class VllmEngine:
         tolerance: see `burnish.refiners.engines.base.Engine`; 0 with `batch_invariant`.
     """
 
+    can_score = True
+    score_tolerance = 0.0
+
     def __init__(
         self,
         folder: Path,
