@@ -91,9 +91,7 @@ def identity(name: str, engine: EngineChoice | None = None) -> str:
         folder = find_weights(
             card.model.weights, card.model.revision, beside, tokenizer_only=choice.is_server
         )
-        free = "" if choice.constrained else ", unconstrained"
-        where = "a server" if choice.is_server else choice.name
-        suffix = f" on {where}{free}"
+        suffix = f" on {choice.identity}"
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in _WEIGHTS:
             digest.update(path.name.encode() + b"\0" + _sample(path))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ENGINES = ("vllm", "openvino", "transformers")
 AUTO = "auto"
+_NUMBERS = ("api", "device", "dtype", "grammar", "int8", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,14 @@ class EngineChoice:
     name: str = AUTO
     options: tuple[tuple[str, Any], ...] = ()
     constrained: bool = True
+
+    @property
+    def identity(self) -> str:
+        """The engine and those of its options that change what a model computes."""
+        name = "a server" if self.is_server else self.name
+        told = [f"{key}={value}" for key, value in self.options if key in _NUMBERS]
+        free = [] if self.constrained else ["free"]
+        return " ".join([name, *told, *free])
 
     @property
     def is_server(self) -> bool:

@@ -79,7 +79,8 @@ class TransformersEngine:
         dtype = dtype or ("bfloat16" if not on_cpu or _cpu_has_bfloat16() else "float32")
         if dtype not in _TOLERANCE:
             raise RefinerError(f"dtype is one of {', '.join(_TOLERANCE)}, not {dtype!r}")
-        transformers.utils.logging.disable_progress_bar()  # ours is enough
+        # Ours is enough.
+        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         model: Any
         try:
             model = transformers.AutoModelForCausalLM.from_pretrained(
