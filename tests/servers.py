@@ -73,6 +73,7 @@ def transformers_server(folder: Path, python: str = sys.executable) -> Iterator[
     command = [
         *(python, "-c", "from transformers.cli.transformers import main; main()"),
         *("serve", str(folder), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"),
+        *("--reasoning", "off"),
     ]
     with _server(command, {"HF_HUB_OFFLINE": "1"}, port) as server:
         yield server

@@ -302,6 +302,14 @@ def test_columns_that_come_and_go_fit_parquet(source: Path):
 # ------------------------------------------------------------------------- again, and side by side
 
 
+def test_each_worker_has_its_own_gpu(source: Path):
+    places = ({"CUDA_VISIBLE_DEVICES": "3"}, {"CUDA_VISIBLE_DEVICES": "5"})
+    run(job(source, factory=runner_jobs.naming, environments=places), workers=2)
+    rows = read_run(source.parent / "out")
+    assert {program["stages"][0]["refiner"] for _, program in rows} == {"3", "5"}
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
 def test_a_finished_run_is_not_done_again(source: Path):
     first = run(job(source, settings={"refiner": {"name": "a"}}))
     before = tree(source.parent / "out")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
+from burnish.errors import RefinerError
 from burnish.program.limits import Limits
 from burnish.program.lines import Chunk
 from burnish.refiners.base import Draft
@@ -197,3 +199,38 @@ def test_documents_before_a_failure_of_their_source_come_through() -> None:
     assert next(records).id == "a"
     with pytest.raises(OSError, match="gone"):
         next(records)
+
+
+def test_two_batches_under_way_keep_the_order_and_the_records() -> None:
+    texts = [f"line {n}\nnoise" for n in range(57)]
+    stage = Stage(CHUNK, Scripted(lambda chunk: "remove_lines(1, 1)"))
+    documents = [Document(str(n), text) for n, text in enumerate(texts)]
+    plain = list(Pipeline([stage]).run(documents))
+    both = list(Pipeline([stage], batch_documents=4, overlap=True).run(iter(documents)))
+    assert both == plain and len(both) == 57
+
+
+def test_an_error_in_a_batch_under_way_comes_after_the_records_before_it() -> None:
+    def answer(chunk: Chunk) -> str:
+        if chunk.text == "bad":
+            raise RefinerError("the server does not answer")
+        return "keep_chunk()"
+
+    stage = Stage(CHUNK, Scripted(answer))
+    documents = [Document(str(n), "bad" if n == 13 else "good") for n in range(40)]
+    found = []
+    with pytest.raises(RefinerError, match="does not answer"):
+        for record in Pipeline([stage], batch_documents=4, overlap=True).run(documents):
+            found.append(record.id)
+    assert found == [str(n) for n in range(12)]
+
+
+def test_a_released_executor_is_an_option() -> None:
+    spec = StageSpec(name="chunk", dialect="ultrax", execution="ultrax")
+    stage = Stage(spec, Scripted(lambda chunk: "remove_lines(1, 1)", "ultrax"))
+    (record,) = Pipeline([stage]).run([Document("1", "Home\n\none\n\n\ntwo\n")])
+    assert record.text == "one\ntwo"
+    ours = Stage(replace(spec, execution="burnish"), stage.refiner)
+    assert next(Pipeline([ours]).run([Document("1", "Home\n\none\n\n\ntwo\n")])).text == (
+        "\none\n\n\ntwo\n"
+    )

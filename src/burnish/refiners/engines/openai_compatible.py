@@ -12,6 +12,7 @@ import random
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from math import fsum, inf, nan
@@ -146,6 +147,7 @@ class OpenAiCompatibleEngine:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=concurrency),
             headers={"Authorization": f"Bearer {key}"} if key else {},
         )
+        weakref.finalize(self, self._client.close)
         self._concurrency = concurrency
         self._attempts = attempts
         self._first_pause = first_pause
@@ -368,7 +370,8 @@ class OpenAiCompatibleEngine:
                 problem = error
                 late += error.late
             else:
-                self._health.worked()
+                if method == "POST":
+                    self._health.worked()
                 return found
             if attempt == self._attempts or late == _TIMEOUTS:
                 break
