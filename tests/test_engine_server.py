@@ -245,8 +245,10 @@ def test_the_model_and_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [body["model"] for body in server.bodies] == ["a", "b", "c"]
     assert [body["max_tokens"] for body in server.bodies] == [2, 6, 10]
     assert server.keys == ["Bearer secret", None, None]
+    for models in (problem(404), problem(500)):
+        with playing(lambda n, body: text("a"), models) as server:
+            assert engine(server.url, model="b").generate(requests(1))[0].text == "a"
     with playing(lambda n, body: text("a"), problem(404)) as server:
-        assert engine(server.url, model="b").generate(requests(1))[0].text == "a"
         with pytest.raises(RefinerError, match=r"lists no model .*name one with the option model"):
             engine(server.url)
 
@@ -437,7 +439,7 @@ def test_a_server_that_refuses_everybody(played: Answer, message: str) -> None:
         (problem(401, "bad key"), "refuses: 401 bad key"),
         (PAGE, "is a web page"),
         ((200, {"content-type": "application/json"}, b'{"data": ['), "is not a JSON object"),
-        (problem(500, "broken"), "does not answer: 500 broken"),
+        (problem(500, "broken"), r"lists no model \(500 broken, after 3 attempts\); name one"),
         (answer({"data": []}), "lists no model"),
         (answer({"other": 1}), "lists no model"),
     ],

@@ -357,14 +357,16 @@ class OpenAiCompatibleEngine:
         """
         stop = stop or threading.Event()
         pause, late = self._first_pause, 0
-        for attempt in range(1, self._attempts + 1):
+        attempts = min(self._attempts, 3) if method == "GET" else self._attempts
+        for attempt in range(1, attempts + 1):
             self._gate.wait(stop)
             if stop.is_set():
                 raise _Stopped
             try:
                 found = self._try(method, path, body, read)
             except _Failed as error:
-                self._health.failed(str(error), refused=error.refused)
+                if method == "POST":
+                    self._health.failed(str(error), refused=error.refused)
                 raise
             except _Again as error:
                 problem = error
@@ -373,18 +375,19 @@ class OpenAiCompatibleEngine:
                 if method == "POST":
                     self._health.worked()
                 return found
-            if attempt == self._attempts or late == _TIMEOUTS:
+            if attempt == attempts or late == _TIMEOUTS:
                 break
             stop.wait(min(pause, _LONGEST_PAUSE) * (0.5 + random.random() / 2))
             pause *= 2
-        if problem.gone or method == "GET":
+        if problem.gone:
             raise RefinerError(
                 f"the server at {self._url} does not answer: {problem}. Start it, or mend the "
                 "address; the run goes on where it stopped"
             )
         times = "1 attempt" if attempt == 1 else f"{attempt} attempts"
         failure = f"{problem}, after {times}"
-        self._health.failed(failure, refused=False)
+        if method == "POST":
+            self._health.failed(failure, refused=False)
         raise _Failed(failure)
 
     def _try(
@@ -457,6 +460,7 @@ def _each(items: Sequence[T], ask: Callable[[T, threading.Event], R], together: 
                 done.put((place, ask(item, stop), None))
             except BaseException as error:
                 done.put((place, None, error))
+                stop.set()
 
     for place, item in enumerate(items):
         todo.put((place, item))
