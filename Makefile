@@ -4,7 +4,7 @@
 PYTHON ?= python
 SOURCES := src tests examples benchmarks
 
-.PHONY: check test quick format bench
+.PHONY: check test test-engines quick format bench
 
 check: ## style, types, import rules
 	$(PYTHON) -m ruff check $(SOURCES)
@@ -12,11 +12,14 @@ check: ## style, types, import rules
 	$(PYTHON) -m mypy
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command as run; run()"
 
-test: ## all tests
+test: ## all tests but those of heavy engines
 	$(PYTHON) -m pytest
 
+test-engines: ## the engines against each other and real servers: needs vLLM, OpenVINO, minutes
+	$(PYTHON) -m pytest -m "engines or slow" tests/test_engine*.py
+
 quick: ## the tests that take seconds
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTHON) -m pytest -m "not slow and not engines"
 
 format: ## rewrite the files in the one style
 	$(PYTHON) -m ruff check --fix $(SOURCES)

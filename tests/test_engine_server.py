@@ -248,9 +248,6 @@ def test_the_model_and_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     for models in (problem(404), problem(500)):
         with playing(lambda n, body: text("a"), models) as server:
             assert engine(server.url, model="b").generate(requests(1))[0].text == "a"
-    with playing(lambda n, body: text("a"), problem(404)) as server:
-        with pytest.raises(RefinerError, match=r"lists no model .*name one with the option model"):
-            engine(server.url)
 
 
 def test_bad_options() -> None:
@@ -440,6 +437,7 @@ def test_a_server_that_refuses_everybody(played: Answer, message: str) -> None:
         (PAGE, "is a web page"),
         ((200, {"content-type": "application/json"}, b'{"data": ['), "is not a JSON object"),
         (problem(500, "broken"), r"lists no model \(500 broken, after 3 attempts\); name one"),
+        (problem(404), r"lists no model \(404 no\); name one with the option model"),
         (answer({"data": []}), "lists no model"),
         (answer({"other": 1}), "lists no model"),
     ],
@@ -522,6 +520,24 @@ def test_an_interrupt_stops_at_once(busy: bool) -> None:
         over.set()
     assert (out, told, process.returncode) == (b"stopped\n", b"", 0)
     assert time.monotonic() - begin < 3
+
+
+def test_another_thread_may_stop_it() -> None:
+    over = threading.Event()
+
+    def script(n: int, body: Body) -> Answer:
+        over.wait(20)
+        return text("a")
+
+    with playing(script) as server:
+        made = engine(server.url, timeout=30.0)
+        threading.Timer(0.2, made.stop).start()
+        begin = time.monotonic()
+        for _ in range(2):
+            with pytest.raises(RefinerError, match="stopped"):
+                made.generate(requests(3))
+        assert time.monotonic() - begin < 2
+        over.set()
 
 
 # ---------------------------------------------------------------------------------- scores

@@ -1,4 +1,4 @@
-"""All engines write the same programs, whatever the batch, the order and the engine's last start."""
+"""All engines write the same programs, whatever the batch, its order and the engine's start."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-for library in ("torch", "transformers", "llguidance"):
-    pytest.importorskip(library, reason=f"the small models need {library}")
+pytest.importorskip("torch", reason="the small models need torch")
+pytest.importorskip("transformers", reason="the small models need transformers")
+pytest.importorskip("llguidance", reason="the engine transformers needs llguidance")
 
 from servers import vllm_server
 from small_pages import DIALECTS, PAGES, gold, made_pages
@@ -110,8 +111,10 @@ def test_known_programs(made: Made, constrained: bool, keep_scores: list[float])
     for name in DIALECTS[made.family]:
         dialect = get_dialect(name)
         drafts = made.refiner(name, constrained).write(chunks)
-        told = [dialect.format(gold(page, name), chunk) for page, chunk in zip(pages, chunks)]
-        wanted = [dialect.parse(text, chunk).program for text, chunk in zip(told, chunks)]
+        wanted = [
+            dialect.parse(dialect.format(gold(page, name), chunk), chunk).program
+            for page, chunk in zip(pages, chunks, strict=True)
+        ]
         assert [draft.program for draft in drafts] == wanted
         if name == "prox-document":
             found = [draft.scores["keep"] for draft in drafts]

@@ -50,6 +50,7 @@ _REFUSED = (401, 403, 404)
 _TIMEOUTS = 2  # a request is given up after so many
 _LONGEST_PAUSE = 60.0  # seconds
 _LONGEST_ASKED_PAUSE = 300.0
+_LOOK = 0.1  # seconds until a stop is noticed
 _MOST_TOKENS = 128  # vLLM tells the likelihood of so many tokens at once
 _FORBIDDEN = -9_000.0  # vLLM writes -9999 for the likelihood of what a grammar forbids
 _OWNERS = {"vllm": "vllm", "llamacpp": "llama.cpp"}
@@ -151,6 +152,7 @@ class OpenAiCompatibleEngine:
         self._concurrency = concurrency
         self._attempts = attempts
         self._first_pause = first_pause
+        self._stopped = threading.Event()
         self._gate = _Gate(requests_per_minute)
         self._health = _Health(self._url)
         self._api = api
@@ -194,6 +196,10 @@ class OpenAiCompatibleEngine:
                 continue
         return "none"
 
+    def stop(self) -> None:
+        """Ends what other threads ask, and all that comes after, with RefinerError."""
+        self._stopped.set()
+
     # ------------------------------------------------------------------------------ generating
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
@@ -206,7 +212,7 @@ class OpenAiCompatibleEngine:
             except _Failed as error:
                 return Completion("", "error", error=str(error))
 
-        return _each(requests, complete, self._concurrency)
+        return _each(requests, complete, self._concurrency, self._stopped)
 
     def _complete(self, request: Request, stop: threading.Event, own_cache: bool) -> Completion:
         body: dict[str, Any] = {
@@ -273,7 +279,7 @@ class OpenAiCompatibleEngine:
             except _Failed:
                 return [nan] * len(choices)
 
-        return _each(prompts, score, self._scored)
+        return _each(prompts, score, self._scored, self._stopped)
 
     def _score_nodes(
         self,
@@ -443,9 +449,14 @@ class OpenAiCompatibleEngine:
 # ---------------------------------------------------------------------------------- many at once
 
 
-def _each(items: Sequence[T], ask: Callable[[T, threading.Event], R], together: int) -> list[R]:
-    """The answers in order. The first error, or an interrupt, ends the batch at once: the threads
-    are told to stop and not waited for, and do not keep the process alive."""
+def _each(
+    items: Sequence[T],
+    ask: Callable[[T, threading.Event], R],
+    together: int,
+    stopped: threading.Event,
+) -> list[R]:
+    """The answers in order. The first error, an interrupt or `stopped` ends the batch at once: the
+    threads are told to stop and not waited for, and do not keep the process alive."""
     todo: SimpleQueue[tuple[int, T]] = SimpleQueue()
     done: SimpleQueue[tuple[int, R | None, BaseException | None]] = SimpleQueue()
     stop = threading.Event()
@@ -469,7 +480,12 @@ def _each(items: Sequence[T], ask: Callable[[T, threading.Event], R], together: 
         for _ in range(min(together, len(items))):
             threading.Thread(target=work, name="burnish-request", daemon=True).start()
         while len(answers) < len(items):
-            place, answer, error = done.get()
+            if stopped.is_set():
+                raise RefinerError("the engine was stopped")
+            try:
+                place, answer, error = done.get(timeout=_LOOK)
+            except Empty:
+                continue
             if error is not None:
                 raise error
             answers[place] = answer

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ except ImportError as error:  # pragma: no cover
 
 # How far a log-probability was seen to move between a request alone and in a batch, with room.
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.05}
+_KNOWN_GRAMMARS = 1_024  # windows of the same lines have the same one
 _SCORE_TOLERANCE = {"float32": 1e-4}  # likewise of a score; others are computed alone
 
 
@@ -98,6 +98,7 @@ class TransformersEngine:
         self._prompt_tokens = prompt_tokens or (4_096 if on_cpu else 32_768)
         self._cache_tokens = cache_tokens or (32_768 if on_cpu else 262_144)
         self._ends = frozenset(end_tokens)
+        self._fresh: dict[str, LLMatcher] = {}  # before the first token, by grammar
         self._tokens = Tokens(folder / "tokenizer.json")
         self._grammars = LLTokenizer(
             (folder / "tokenizer.json").read_text("utf-8"),
@@ -130,10 +131,15 @@ class TransformersEngine:
         """What follows the grammar. Raises ValueError for one that is none."""
         if grammar is None:
             return None
-        matcher = LLMatcher(self._grammars, _lark(grammar), log_level=0)
-        if matcher.is_error():
-            raise ValueError(f"the grammar can not be used: {matcher.get_error()}")
-        return matcher
+        fresh = self._fresh.get(grammar)
+        if fresh is None:
+            fresh = LLMatcher(self._grammars, _lark(grammar), log_level=0)
+            if fresh.is_error():
+                raise ValueError(f"the grammar can not be used: {fresh.get_error()}")
+            if len(self._fresh) >= _KNOWN_GRAMMARS:
+                self._fresh.clear()
+            self._fresh[grammar] = fresh
+        return fresh.deep_copy()
 
     def _together(self, rows: Sequence[_Row]) -> list[tuple[int, Completion]]:
         """The completions of requests that are continued together, halved where memory is short."""
@@ -379,7 +385,6 @@ def _widened(tensor: torch.Tensor, width: int, dim: int) -> torch.Tensor:
     return torch.cat((tensor.new_zeros(shape), tensor), dim=dim)
 
 
-@lru_cache(maxsize=4_096)
 def _lark(grammar: str) -> str:
     try:
         return str(gbnf_to_lark(grammar))
