@@ -93,9 +93,19 @@ def test_a_template_without_roles(folders: dict[str, Path]) -> None:
 
 
 def test_a_template_that_the_tokenizer_does_not_know(folders: dict[str, Path]) -> None:
-    checkpoint = Checkpoint(folders["llama"])  # the marks of Qwen3 are words to it
-    ids = checkpoint.template("qwen3", "").encode(checkpoint.tokens, "a")
-    assert "<|im_start|>" in shown(checkpoint, ids)
+    with pytest.raises(RefinerError, match=r"'qwen3' needs the tokens .*<\|im_start\|>"):
+        Checkpoint(folders["llama"]).template("qwen3", "")
+
+
+def test_the_first_token_may_be_named_by_its_number(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    source = (folders["llama"] / "tokenizer.json").read_text("utf-8")
+    (tmp_path / "tokenizer.json").write_text(source, "utf-8")
+    with pytest.raises(RefinerError, match="names no bos_token"):
+        Checkpoint(tmp_path).template("llama2", "")
+    (tmp_path / "config.json").write_text('{"bos_token_id": 1}')
+    assert Checkpoint(tmp_path).template("llama2", "").before == (1,)
 
 
 def test_answers_stand_behind_the_prompt(folders: dict[str, Path]) -> None:

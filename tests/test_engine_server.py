@@ -760,10 +760,11 @@ def test_a_run_goes_on_after_its_server_was_killed(llama: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_plain_server_by_chat(qwen3: Path) -> None:
+def test_a_plain_server_by_chat(request: pytest.FixtureRequest) -> None:
     """The server of transformers: no token ids, no grammars, no likelihoods."""
     for library in ("fastapi", "uvicorn", "openai", "accelerate"):
         pytest.importorskip(library, reason=f"transformers serve needs {library}")
+    qwen3 = request.getfixturevalue("qwen3")
     from small_pages import PAGES, gold, made_pages
 
     from burnish.dialects import get_dialect

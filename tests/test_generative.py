@@ -32,7 +32,6 @@ class Played:
     """Answers by a function; notes what it was asked."""
 
     name = "played"
-    batch_size = 8
     tolerance = 0.1
     score_tolerance = 0.0
 
@@ -248,11 +247,17 @@ def test_unknown_engines_and_options(checkpoint: Checkpoint) -> None:
         EngineChoice("vlm").settled()
     with pytest.raises(UsageError, match="NAME=VALUE"):
         EngineChoice.parse("auto", ("dtype",), True)
-    choice = EngineChoice.parse("transformers", ("dtype=float32", "layers=[1]"), True)
-    assert choice.options == (("dtype", "float32"), ("layers", [1]))
+    choice = EngineChoice.parse("transformers", ("dtype=float32", "layers=1"), True)
+    assert choice.options == (("dtype", "float32"), ("layers", 1))
+    with pytest.raises(UsageError, match="is one value"):
+        EngineChoice.parse("transformers", ("layers=[1]",), True)
     pytest.importorskip("llguidance", reason="needs the extra transformers")
     with pytest.raises(UsageError, match="no option 'layers'; it has: device, dtype"):
-        make_engine(choice, checkpoint, 100)
+        choice.engine_class()
+    with pytest.raises(UsageError, match=r"prompt_tokens is int \| None, not 'many'"):
+        EngineChoice.parse("transformers", ("prompt_tokens=many",), True).engine_class()
+    with pytest.raises(RefinerError, match="can not be loaded as a model"):
+        make_engine(EngineChoice("transformers"), checkpoint.folder, (2,), 100)
 
 
 def test_a_card_without_model(tmp_path: Path) -> None:
@@ -278,3 +283,80 @@ def test_another_model_in_the_folder_is_another_refiner(tmp_path: Path) -> None:
     assert before != identity(str(tmp_path), EngineChoice("transformers", constrained=False))
     (tmp_path / "model.safetensors").write_bytes(b"2")
     assert before != identity(str(tmp_path), engine)
+
+
+def test_a_window_that_fails_leaves_no_kept_document(checkpoint: Checkpoint) -> None:
+    def answer(request: Request) -> Completion:
+        assert request.chat is not None
+        if "noise" in request.chat.user:
+            return Completion("", "error", error="500")
+        return Completion(program, "stop")
+
+    spec = StageSpec(name="chunk", dialect="prox-chunk", window=40)
+    stage = Stage(spec, refiner(checkpoint, Played(answer), window=40))
+    text = "\n".join(["The tides are high."] * 3 + ["noise", "noise"])
+    program = "keep_chunk()"
+    (record,) = Pipeline([stage]).run([Document("1", text)])
+    assert record.status is Status.FAILED and record.text == text
+    assert record.traces[0].reason == "some windows failed"
+    program = "remove_lines(0, 0)"
+    (record,) = Pipeline([stage]).run([Document("1", text)])
+    assert record.status is Status.EDITED and record.traces[0].reason == "some windows failed"
+
+
+def test_windows_of_high_line_numbers_do_not_overflow(checkpoint: Checkpoint) -> None:
+    engine = Played(says("keep_chunk()"))
+    writer = refiner(checkpoint, engine, window=200)
+    lines = ["a"] * 12_000
+    sizes = writer.measure(lines)
+    assert sizes[0] < sizes[999] < sizes[9_999]
+    stage = Stage(StageSpec(name="chunk", dialect="prox-chunk", window=200), writer)
+    (record,) = Pipeline([stage]).run([Document("1", "\n".join(lines))])
+    assert record.status is Status.KEPT
+    frame = len(writer._request(Chunk([""], 0, (0, 0))).prompt)
+    assert max(len(r.prompt) for asked in engine.asked for r in asked) <= 200 + frame
+
+
+def test_a_card_does_not_stretch_the_models_context(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(checkpoint.config, "max_position_embeddings", 300)
+    with pytest.raises(RefinerError, match="do not fit into the model's context of 300"):
+        refiner(checkpoint, Played(says("")), window=280)
+
+
+def test_an_engine_that_breaks(checkpoint: Checkpoint) -> None:
+    def breaks(request: Request) -> Completion:
+        if broken or len(request.prompt) == longest:
+            raise RuntimeError("device lost")
+        return Completion("keep_chunk()", "stop")
+
+    writer = refiner(checkpoint, Played(breaks))
+    long = Chunk(["The tides are high, very high."], 0, (0, 0))
+    longest, broken = len(writer._request(long).prompt), False
+    first, second, third = writer.write([CHUNK, long, CHUNK])
+    assert first.program == third.program == ()
+    assert second.program is None and "device lost" in second.issues[0].message
+    broken = True
+    with pytest.raises(RefinerError, match="the engine played is broken: RuntimeError"):
+        writer.write([CHUNK, long])
+
+
+def test_refiners_and_engines_without_anything_to_do(checkpoint: Checkpoint) -> None:
+    from burnish.workflows.refine import load_pipeline
+
+    with pytest.raises(UsageError, match="c4-lines has nothing to do: document by default"):
+        load_pipeline(["default", "c4-lines"])
+    with pytest.raises(UsageError, match="no language model is among default"):
+        load_pipeline("default", engine=EngineChoice("vllm"))
+
+
+def test_cards_that_make_no_sense() -> None:
+    stage = {"name": "chunk", "dialect": "prox-chunk"}
+    model = {"weights": ".", "template": "own", "max_new_tokens": 9, "max_text": 9}
+    card = {"name": "x", "kind": "causal", "version": "1", "stages": {"chunk": stage}}
+    with pytest.raises(RefinerError, match="would cut numbered lines"):
+        RefinerCard._from_json({**card, "model": model})
+    stage["dialect"] = "prox-document"
+    with pytest.raises(RefinerError, match="stage 'chunk' does not speak prox-document"):
+        RefinerCard._from_json(card)

@@ -225,6 +225,20 @@ def test_an_error_in_a_batch_under_way_comes_after_the_records_before_it() -> No
     assert found == [str(n) for n in range(12)]
 
 
+def test_documents_before_a_broken_input_are_not_lost() -> None:
+    def documents() -> Iterator[Document]:
+        for n in range(22):
+            yield Document(str(n), "good")
+        raise ValueError("the input is broken")
+
+    stage = Stage(CHUNK, Scripted(lambda chunk: "keep_chunk()"))
+    found = []
+    with pytest.raises(ValueError, match="input is broken"):
+        for record in Pipeline([stage], batch_documents=4, overlap=True).run(documents()):
+            found.append(record.id)
+    assert found == [str(n) for n in range(22)]
+
+
 def test_a_released_executor_is_an_option() -> None:
     spec = StageSpec(name="chunk", dialect="ultrax", execution="ultrax")
     stage = Stage(spec, Scripted(lambda chunk: "remove_lines(1, 1)", "ultrax"))

@@ -164,10 +164,16 @@ class RefinerCard:
                 raise RefinerError(f"stage {name!r}: {error}") from None
             if stages[name].name != name:
                 raise RefinerError(f"stage {name!r}: its name is {stages[name].name!r}")
+            if (stages[name].dialect == "prox-document") != (name == "document"):
+                raise RefinerError(f"stage {name!r} does not speak {stages[name].dialect}")
         model = data.get("model")
         if model is not None:
             _check(model, ModelSpec, _MODEL_RULES, "model.")
             model = ModelSpec(**model)
+            if model.max_text is not None and any(
+                stage.dialect != "prox-document" for stage in stages.values()
+            ):
+                raise RefinerError("model.max_text would cut numbered lines; a window bounds them")
         return cls(**{**data, "stages": stages, "model": model})
 
 

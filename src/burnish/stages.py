@@ -24,6 +24,7 @@ from burnish.spec import OUR_EXECUTION, StageSpec
 
 _BATCH_DOCUMENTS = 64
 _BATCH_CHARACTERS = 1 << 20
+_INCOMPLETE = "some windows failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ class Stage:
         scores = _merged_scores(drafts)
         program = self._program(work, drafts, scores)
         outcome = self._execute(work, program, issues)
+        if program is not None and any(draft.program is None for draft in drafts):
+            outcome = _incomplete(outcome)
         trace = StageTrace(
             stage=self.spec.name,
             refiner=self.refiner.name,
@@ -123,6 +126,14 @@ class Stage:
         return outcome
 
 
+def _incomplete(outcome: Outcome) -> Outcome:
+    """The outcome where some windows failed: what the others changed stands, but a document that
+    nobody read to its end is not kept by decision."""
+    if outcome.status is Status.KEPT:
+        return replace(outcome, status=Status.FAILED, reason=_INCOMPLETE)
+    return replace(outcome, reason=outcome.reason or _INCOMPLETE)
+
+
 def _checked(drafts: Sequence[Draft], wanted: int) -> list[Draft]:
     """The drafts; raises ValueError where they are no answer to the `wanted` chunks."""
     if len(drafts) != wanted:
@@ -165,18 +176,34 @@ class Pipeline:
     def run(self, documents: Iterable[Document]) -> Iterator[Record]:
         """One record for each document, in order."""
         batches = _batches(documents, *self._most)
-        if not self._overlap:
+        if self._overlap:
+            yield from self._run_overlapped(batches)
+        else:
             for batch in batches:
                 yield from self._run_batch(batch)
-            return
-        with ThreadPoolExecutor(2) as pool:
-            under_way: deque[Future[list[Record]]] = deque()
-            for batch in batches:
+
+    def _run_overlapped(self, batches: Iterator[list[Document]]) -> Iterator[Record]:
+        pool = ThreadPoolExecutor(2)
+        under_way: deque[Future[list[Record]]] = deque()
+        broken: Exception | None = None
+        try:
+            while True:
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    break
+                except Exception as error:  # comes after the records of the documents before it
+                    broken = error
+                    break
                 under_way.append(pool.submit(self._run_batch, batch))
                 if len(under_way) > 2:
                     yield from under_way.popleft().result()
             while under_way:
                 yield from under_way.popleft().result()
+            if broken is not None:
+                raise broken
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _run_batch(self, batch: Sequence[Document]) -> list[Record]:
         texts = [document.text for document in batch]

@@ -25,6 +25,7 @@ _QWEN3 = (
     "{system}<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
 )
 _QWEN3_SYSTEM = "<|im_start|>system\n{system}<|im_end|>\n"
+_MARKS = re.compile(r"<\|\w+\|>|</?think>")
 _PLAIN = "{bos}{system}{user}\n"
 _PLAIN_SYSTEM = "{system}\n\n"
 
@@ -54,6 +55,8 @@ def find_weights(
             found = snapshot_download(
                 name, revision=revision, allow_patterns=wanted, local_files_only=True
             )
+            if not _is_whole(Path(found), tokenizer_only):
+                found = snapshot_download(name, revision=revision, allow_patterns=wanted)
         except FileNotFoundError:  # the library's own error is one
             found = snapshot_download(name, revision=revision, allow_patterns=wanted)
     except Exception as error:
@@ -64,6 +67,15 @@ def find_weights(
             "NAME --card > FOLDER/card.json) and name the folder as refiner"
         ) from None
     return Path(found)
+
+
+def _is_whole(folder: Path, tokenizer_only: bool) -> bool:
+    """Whether a download holds all that is needed of it."""
+    if not (folder / "tokenizer.json").is_file():
+        return False
+    index = _json(folder / "model.safetensors.index.json").get("weight_map", {})
+    parts = [folder / name for name in set(index.values())] or [folder / "model.safetensors"]
+    return tokenizer_only or all(part.is_file() for part in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +137,29 @@ class Checkpoint:
                 "plain": (_PLAIN, _PLAIN_SYSTEM),
             }[name]
             filled = frame.format(
-                bos=self._token("bos_token") or "",
+                bos=self._bos(name),
                 system=system_frame.format(system=system) if system else "",
                 user=_SLOT,
             )
+            missing = set(_MARKS.findall(frame)) - set(self._special_names())
+            if missing:
+                raise RefinerError(
+                    f"{self.folder}: the template {name!r} needs the tokens "
+                    f"{', '.join(sorted(missing))}, which the model does not have"
+                )
         return self._split(filled)
+
+    def _bos(self, template: str) -> str:
+        """The token that begins a sequence; none for a template or a model without one."""
+        if template == "qwen3":
+            return ""
+        named = self._token("bos_token")
+        identity = self._generation.get("bos_token_id", self.config.get("bos_token_id"))
+        if named is None and isinstance(identity, int):
+            named = self.tokens.name(identity)
+        if named is None and template == "llama2":
+            raise RefinerError(f"{self.folder} names no bos_token, which the template llama2 needs")
+        return named or ""
 
     def _filled_own(self, system: str) -> str:
         """The model's own chat template, with a slot for the user's text; thinking off."""
@@ -170,7 +200,9 @@ class Checkpoint:
 
     def _split(self, filled: str) -> Template:
         """A filled template in pieces around the user's text."""
-        names = sorted(self._special_names(), key=len, reverse=True)
+        bos = self._token("bos_token")
+        names = [*self._special_names(), *([bos] if bos else [])]
+        names.sort(key=len, reverse=True)
         pattern = "|".join(map(re.escape, names))
         pieces = re.split(f"({pattern})", filled) if names else [filled]
         before: list[int] = []

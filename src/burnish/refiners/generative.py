@@ -13,7 +13,7 @@ from math import exp, isnan, log, nan
 from threading import Lock
 
 from burnish.dialects import get_dialect
-from burnish.errors import RefinerError
+from burnish.errors import BurnishError, RefinerError
 from burnish.program.lines import Chunk
 from burnish.program.operations import DropDocument, RewriteLines
 from burnish.refiners.base import Draft
@@ -27,6 +27,7 @@ from burnish.spec import ModelSpec, RefinerCard, StageSpec
 _KEEP = ("keep_doc()", " keep_doc()", "untouch_doc()", " untouch_doc()")
 _DROP = ("drop_doc()", " drop_doc()")
 _SCORE_DIGITS = 4
+_ENGINES = Lock()
 
 
 class Generative:
@@ -60,15 +61,17 @@ class Generative:
         self._system = own if system is None else system
         self._template = checkpoint.template(self._model.template, self._system)
         self._make_engine = make_engine
-        self._lock = Lock()  # the engine serves one thread at a time
+        self._lock = _ENGINES  # an engine serves one thread at a time, and so does the machine
         self._constrained = constrained
         self._scores = spec.dialect == "prox-document"
-        self._marker = _marker(self._dialect.render(Chunk(["\x00"], 100, (100, 100))).user)
-        context = self._model.context or checkpoint.context
-        if context is None:
+        self._markers = [self._marker(10**digits) for digits in range(2, 7)]
+        known = [size for size in (self._model.context, checkpoint.context) if size is not None]
+        if not known:
             raise RefinerError(f"{checkpoint.folder}: neither model nor card says its context")
-        self._context = context
-        room = context - (0 if self._scores else self._model.max_new_tokens)
+        self._context = min(known)
+        self._choices = answer_ids(self._tokens, self._template, [*_KEEP, *_DROP])
+        answer = max(map(len, self._choices)) if self._scores else self._model.max_new_tokens
+        room = self._context - answer
         self._max_prompt = min(room, self._model.max_prompt or room)
         self._check_window(spec)
 
@@ -79,9 +82,26 @@ class Generative:
 
     def measure(self, lines: Sequence[str]) -> list[int]:
         """Tokens or characters, as the card says; each line counts with its marker."""
+        sizes = self._sizes(lines, self._markers[0])
+        for digits, marker in enumerate(self._markers[1:], start=4):
+            first = 10 ** (digits - 1) - 1  # the first line whose number may have so many digits
+            if first >= len(lines):
+                break
+            more = self._sizes([""], marker)[0] - self._sizes([""], self._markers[0])[0]
+            last = 10**digits - 1 if marker is not self._markers[-1] else len(lines)
+            for number in range(first, min(last, len(lines))):
+                sizes[number] += more
+        return sizes
+
+    def _sizes(self, lines: Sequence[str], marker: str) -> list[int]:
         if self._model.measure == "characters":
-            return [len(self._marker) + len(line) + 1 for line in lines]
-        return self._tokens.counts(lines, self._marker)
+            return [len(marker) + len(line) + 1 for line in lines]
+        return self._tokens.counts(lines, marker)
+
+    def _marker(self, number: int) -> str:
+        """What the dialect writes before a line with about this number."""
+        chunk = Chunk(["\x00"], number, (number, number))
+        return self._dialect.render(chunk).user.partition("\x00")[0].rpartition("\n")[2]
 
     def write(self, chunks: Sequence[Chunk]) -> list[Draft]:
         drafts: dict[int, Draft] = {}
@@ -140,10 +160,10 @@ class Generative:
     def _ask(self, requests: Sequence[Request], chunks: Sequence[Chunk]) -> list[Draft]:
         with self._lock:
             engine = self.engine
-            answers = engine.generate(requests)
+            answers = _generate(engine, requests)
             for n, answer in enumerate(answers):
                 if answer.margin < engine.tolerance and len(requests) > 1:
-                    answers[n] = engine.generate([requests[n]])[0]  # a near tie: alone
+                    answers[n] = _generate(engine, [requests[n]])[0]  # a near tie: alone
         return [self._read(a, c) for a, c in zip(answers, chunks, strict=True)]
 
     def _grammar(self, chunk: Chunk) -> str:
@@ -172,7 +192,7 @@ class Generative:
     def _decide(self, requests: Sequence[Request]) -> list[Draft]:
         """Keep or drop, by likelihood: `scores["keep"]` is the probability of keeping, given that
         the model says one of the two."""
-        choices = answer_ids(self._tokens, self._template, [*_KEEP, *_DROP])
+        choices = self._choices
         prompts = [request.prompt for request in requests]
         with self._lock:
             engine = self.engine
@@ -182,6 +202,23 @@ class Generative:
                 if len(prompts) > 1 and _rounded(keep - shift) != _rounded(keep + shift):
                     found[n] = _probability(engine.score([prompts[n]], choices)[0])
         return [_decision(keep) for keep, _ in found]
+
+
+def _generate(engine: Engine, requests: Sequence[Request]) -> list[Completion]:
+    """The engine's answers. Where it breaks, each request is tried alone; RefinerError if it breaks
+    with all of several."""
+    try:
+        return engine.generate(requests)
+    except BurnishError:
+        raise
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        if len(requests) == 1:
+            return [Completion("", "error", error=told)]
+        answers = [_generate(engine, [request])[0] for request in requests]
+        if all(answer.finish == "error" for answer in answers):
+            raise RefinerError(f"the engine {engine.name} is broken: {told}") from error
+        return answers
 
 
 def _probability(likelihoods: Sequence[float]) -> tuple[float, float]:
@@ -203,11 +240,6 @@ def _decision(keep: float) -> Draft:
         return Draft(None, (Issue("engine", message),))
     score = _rounded(keep)
     return Draft(() if score >= 0.5 else (DropDocument(),), scores={"keep": score})
-
-
-def _marker(rendered: str) -> str:
-    """What the dialect writes before a line, given a prompt of the one line NUL."""
-    return rendered.partition("\x00")[0].rpartition("\n")[2]
 
 
 def _log_sum(values: Sequence[float]) -> float:

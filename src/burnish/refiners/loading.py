@@ -14,10 +14,10 @@ from burnish.refiners.engines.choice import EngineChoice, make_engine
 from burnish.spec import CARD_FILE, RefinerCard, StageSpec
 
 DEFAULT = "default"
-HUB = "hf:"
 _RULES = ("c4-lines",)
 _RECIPES = Path(__file__).parent.parent / "recipes" / "refiners"
 _WEIGHTS = (".json", ".onnx", ".npz", ".safetensors", ".bin", ".xml", ".jinja")
+_MODEL_FILES = (".safetensors", ".bin", ".xml")
 _SAMPLED = 1 << 20  # bytes at either end of a large file that its fingerprint is made of
 
 
@@ -92,15 +92,14 @@ def identity(name: str, engine: EngineChoice | None = None) -> str:
             card.model.weights, card.model.revision, beside, tokenizer_only=choice.is_server
         )
         suffix = f" on {choice.identity}"
+        if card.model.system:
+            from burnish.refiners.system_prompt import system_prompt
+
+            digest.update(system_prompt(card.model.system, beside).encode())
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in _WEIGHTS:
             digest.update(path.name.encode() + b"\0" + _sample(path))
     return f"{card.name} {digest.hexdigest()[:16]}{suffix}"
-
-
-def find_folder(name: str) -> Path:
-    """The folder of a refiner's card. Raises RefinerError if nothing has that name."""
-    return _find(name)[1]
 
 
 def _find(name: str) -> tuple[RefinerCard, Path]:
@@ -111,7 +110,7 @@ def _find(name: str) -> tuple[RefinerCard, Path]:
     recipe = _RECIPES / f"{name}.json"
     if name in refiner_names():
         return RefinerCard.read_file(recipe), _RECIPES
-    if name.startswith(HUB):
+    if name.startswith("hf:"):
         return _find_on_hub(name)
     path = Path(name)
     if path.suffix == ".json" and path.is_file():
@@ -147,13 +146,16 @@ def _causal(card: RefinerCard, spec: StageSpec, beside: Path, engine: EngineChoi
     folder = find_weights(
         card.model.weights, card.model.revision, beside, tokenizer_only=choice.is_server
     )
+    choice.engine_class()  # finds mistakes before anything is written
     checkpoint = Checkpoint(folder)
+    if not choice.is_server and not any(any(folder.glob(f"*{end}")) for end in _MODEL_FILES):
+        raise RefinerError(f"{folder} holds no weights (model.safetensors)")
     system = card.model.system and system_prompt(card.model.system, beside)
     return Generative(
         card,
         spec,
         checkpoint,
-        partial(make_engine, choice, checkpoint),
+        partial(make_engine, choice, checkpoint.folder, checkpoint.end_tokens),
         system=system,
         constrained=choice.constrained,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +37,13 @@ class _Predictor:
         self.tagger = Tagger.load(folder)
         self.remembered: dict[str, Prediction] = {}
         self._characters = 0
+        self._lock = Lock()  # a pipeline with a language model has two threads
 
     def predict(self, text: str) -> Prediction:
+        with self._lock:
+            return self._predict(text)
+
+    def _predict(self, text: str) -> Prediction:
         found = self.remembered.get(text)
         if found is None:
             found = self.tagger.predict(text)

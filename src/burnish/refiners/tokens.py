@@ -9,6 +9,7 @@ reaches over one) and by trial; for one that does not, every text is encoded as 
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Iterable, Sequence
@@ -65,7 +66,9 @@ class Tokens:
                 "(transformers writes one: AutoTokenizer.from_pretrained(...).save_pretrained(...))"
             )
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
+            source = path.read_text("utf-8")
+            self._tokenizer = Tokenizer.from_str(_all_special(source))
+            self._decoder = Tokenizer.from_str(source)
         except Exception as error:  # the library raises bare Exception
             raise RefinerError(f"{path} is not a tokenizer: {error}") from None
         self._tokenizer.no_truncation()
@@ -87,9 +90,14 @@ class Tokens:
             raise RefinerError(f"the tokenizer has no token {token!r}")
         return int(found)
 
+    def name(self, token: int) -> str | None:
+        """The name of an id in the vocabulary."""
+        found: str | None = self._tokenizer.id_to_token(token)
+        return found
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids, special tokens left out."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+        return str(self._decoder.decode(list(ids), skip_special_tokens=True))
 
     def exactly(self, text: str) -> list[int]:
         """The ids of a text as the tokenizer alone gives them, no special tokens added."""
@@ -172,6 +180,9 @@ class Tokens:
                 )
             text = "\n".join(lines)
             yield text if number % 2 else text.replace(". ", ".\n\n").replace(") ", ")\n  ")
+        for sign in map(chr, range(33, 127)):  # what a pattern may join over a line's end
+            for end in ("a", ".", ")", "1", sign):
+                yield f"x\nRead more{end}\n{sign}a b\n{sign} c {sign}d{end} {sign}"
 
 
 _MARKS = ("[{n:03d}]", "<lid:{n}>", "<lid:{n}> ", "[{n}]", "")
@@ -239,6 +250,14 @@ _AWKWARD = [
     "\ufeff",
     "\u3000",
 ]
+
+
+def _all_special(source: str) -> str:
+    """The tokenizer with all added tokens special, so that none of them is found in a text."""
+    data = json.loads(source)
+    for token in data.get("added_tokens", []):
+        token["special"] = True
+    return json.dumps(data)
 
 
 def _pieces(text: str) -> list[str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 from burnish.errors import UsageError
 from burnish.refiners import EngineChoice, identity, is_language_model, load_refiner, stages_of
-from burnish.refiners.engines.devices import visible_gpus
 from burnish.runner import local
 from burnish.runner.base import Job, OnProgress, Summary
 from burnish.schema import Document, Record
@@ -55,31 +54,46 @@ def load_pipeline(
             raise UsageError(f"the keep threshold is a probability, 0 to 1, not {keep_threshold!r}")
         if "document" not in stages:
             raise UsageError("a keep threshold has no effect without the stage 'document'")
-    return _load(names, tuple(stages), keep_threshold, engine or EngineChoice())
+    owners = _owners(names, stages)
+    engine = engine or EngineChoice()
+    models = sum(map(is_language_model, set(owners.values())))
+    if not models and engine != EngineChoice():
+        raise UsageError(f"an engine is set, and no language model is among {', '.join(names)}")
+    return _load(tuple(owners.items()), keep_threshold, replace(engine, models=max(models, 1)))
+
+
+def _owners(names: Sequence[str], stages: Sequence[str]) -> dict[str, str]:
+    """Which refiner does each stage: the first that has it. Raises UsageError for one without a
+    stage to do."""
+    owners = {
+        stage: next((name for name in names if stage in stages_of(name)), names[0])
+        for stage in stages
+    }
+    for name in names:
+        if name not in owners.values():
+            done = ", ".join(f"{stage} by {owner}" for stage, owner in owners.items())
+            raise UsageError(f"the refiner {name} has nothing to do: {done}")
+    return owners
 
 
 @lru_cache(maxsize=8)
 def _load(
-    refiners: tuple[str, ...],
-    stages: tuple[str, ...],
-    keep_threshold: float | None,
-    engine: EngineChoice,
+    owners: tuple[tuple[str, str], ...], keep_threshold: float | None, engine: EngineChoice
 ) -> Pipeline:
     loaded = []
-    for stage in stages:
-        owner = next((name for name in refiners if stage in stages_of(name)), refiners[0])
+    for stage, owner in owners:
         writer, spec = load_refiner(owner, stage, engine)
         if stage == "document":
             spec = spec.with_threshold(keep_threshold)
         loaded.append(Stage(spec, writer))
-    if not any(map(is_language_model, refiners)):
+    if not any(is_language_model(owner) for _, owner in owners):
         return Pipeline(loaded)
     documents, characters = _room(engine)[0]
     return Pipeline(loaded, batch_documents=documents, batch_characters=characters, overlap=True)
 
 
 def _room(engine: EngineChoice) -> tuple[tuple[int, int], int]:
-    return _ON_GPU if engine.is_server or visible_gpus() else _ON_CPU
+    return _ON_GPU if engine.is_server or engine.gpus else _ON_CPU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +151,7 @@ def run(config: Config, on_progress: OnProgress | None = None) -> Summary:
         limit=config.limit,
         task=config.task,
         shard_bytes=_room(config.engine)[1] if model else None,
-        environments=_environments() if model else (),
+        environments=_environments(config.engine) if model else (),
     )
     workers = config.workers or _workers(model, config.engine)
     return local.run(job, workers=workers, on_progress=on_progress)
@@ -146,12 +160,12 @@ def run(config: Config, on_progress: OnProgress | None = None) -> Summary:
 def _workers(model: bool, engine: EngineChoice) -> int:
     if not model:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    return 1 if engine.is_server else max(1, len(visible_gpus()))
+    return max(1, len(engine.gpus))
 
 
-def _environments() -> tuple[Mapping[str, str], ...]:
+def _environments(engine: EngineChoice) -> tuple[Mapping[str, str], ...]:
     """One GPU for each worker."""
-    return tuple({"CUDA_VISIBLE_DEVICES": gpu} for gpu in visible_gpus())
+    return tuple({"CUDA_VISIBLE_DEVICES": gpu} for gpu in engine.gpus)
 
 
 def _worker(

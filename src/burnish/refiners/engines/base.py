@@ -56,9 +56,7 @@ class Engine(Protocol):
     """Runs one model.
 
     Attributes:
-        name: the engine's name and what identifies the model's numbers in it, such as
-            "transformers bfloat16".
-        batch_size: how many requests should be at hand at once to keep it busy.
+        name: the engine's name and the kind of its numbers, such as "transformers bfloat16".
         tolerance: how far log-probabilities may move with the batch that a request came in. Where
             `Completion.margin` is below, the request is asked again alone, so that the answer does
             not depend on its neighbours.
@@ -67,7 +65,6 @@ class Engine(Protocol):
     """
 
     name: str
-    batch_size: int
     tolerance: float
     can_score: bool
     score_tolerance: float

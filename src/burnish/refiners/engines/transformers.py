@@ -76,7 +76,7 @@ class TransformersEngine:
         """
         self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         on_cpu = self._device == "cpu"
-        dtype = dtype or ("bfloat16" if not on_cpu or _cpu_has_bfloat16() else "float32")
+        dtype = dtype or self.default_dtype(device)
         if dtype not in _TOLERANCE:
             raise RefinerError(f"dtype is one of {', '.join(_TOLERANCE)}, not {dtype!r}")
         # Ours is enough.
@@ -94,7 +94,6 @@ class TransformersEngine:
         self.name = f"transformers {dtype}"
         self.tolerance = _TOLERANCE[dtype]
         self.score_tolerance = _SCORE_TOLERANCE.get(dtype, 0.0)
-        self.batch_size = 128 if on_cpu else 512
         self._prompt_tokens = prompt_tokens or (4_096 if on_cpu else 32_768)
         self._cache_tokens = cache_tokens or (32_768 if on_cpu else 262_144)
         self._ends = frozenset(end_tokens)
@@ -105,6 +104,12 @@ class TransformersEngine:
             n_vocab=max(self._model.config.vocab_size, self._tokens.size),
             eos_token=list(end_tokens),
         )
+
+    @staticmethod
+    def default_dtype(device: str | None) -> str:
+        """bfloat16 where the device computes in it, else float32."""
+        on_gpu = device != "cpu" and torch.cuda.is_available()
+        return "bfloat16" if on_gpu or _cpu_has_bfloat16() else "float32"
 
     # ------------------------------------------------------------------------------ generating
 
