@@ -202,8 +202,19 @@ class Pipeline:
                 yield from under_way.popleft().result()
             if broken is not None:
                 raise broken
+        except BaseException:  # an error, Ctrl-C, or nobody wants the rest
+            self._tell_refiners("stop")
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            self._tell_refiners("ready")
+
+    def _tell_refiners(self, what: str) -> None:
+        """Calls the method of each refiner that has it."""
+        for stage in self.stages:
+            tell = getattr(stage.refiner, what, None)
+            if tell is not None:
+                tell()
 
     def _run_batch(self, batch: Sequence[Document]) -> list[Record]:
         texts = [document.text for document in batch]

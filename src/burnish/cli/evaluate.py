@@ -22,7 +22,7 @@ _SHOWN = 12  # groups of one table; the others are in --json
 
 @click.command("evaluate")
 @click.argument("gold", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--refiner", default="default", show_default=True, help="Name or folder.")
+@click.option("--refiner", default="default", show_default=True, help="Name, folder or hf:...")
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(gold: tuple[Path, ...], refiner: str, engine: EngineChoice, as_json: bool) -> None:
@@ -67,7 +67,16 @@ def _table(result: Evaluation, title: str, groups: Mapping[str, Any], row: Any) 
     return table
 
 
-_LINE_HEADS = ("", "pages", "precision", "recall", "F1 removed", "F1 kept words", "dropped")
+_LINE_HEADS = (
+    "",
+    "pages",
+    "precision",
+    "recall",
+    "F1 removed",
+    "F1 kept words",
+    "dropped",
+    "failed",
+)
 _DOCUMENT_HEADS = (
     "",
     "documents",
@@ -77,6 +86,7 @@ _DOCUMENT_HEADS = (
     "AUC keep",
     "r edu",
     "r format",
+    "failed",
 )
 
 
@@ -87,6 +97,7 @@ def _line_row(scores: Mapping[str, Any]) -> list[str]:
         *(_show(removed[name]) for name in ("precision", "recall", "f1")),
         _show(scores["kept_words"]["f1"]),
         f"{scores['dropped']:,}",
+        f"{scores['failed']:,}",
     ]
 
 
@@ -95,6 +106,7 @@ def _document_row(scores: Mapping[str, Any]) -> list[str]:
         f"{scores['documents']:,}",
         *(_show(scores["keep"][name]) for name in ("precision", "recall", "f1")),
         *(_show(scores[n]) for n in ("keep_roc_auc", "edu_pearson_r", "format_pearson_r")),
+        f"{scores['failed']:,}",
     ]
 
 

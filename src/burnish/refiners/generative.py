@@ -63,6 +63,7 @@ class Generative:
         self._make_engine = make_engine
         self._lock = _ENGINES  # an engine serves one thread at a time, and so does the machine
         self._constrained = constrained
+        self._stopped = False
         self._scores = spec.dialect == "prox-document"
         self._markers = [self._marker(10**digits) for digits in range(2, 7)]
         known = [size for size in (self._model.context, checkpoint.context) if size is not None]
@@ -104,6 +105,8 @@ class Generative:
         return self._dialect.render(chunk).user.partition("\x00")[0].rpartition("\n")[2]
 
     def write(self, chunks: Sequence[Chunk]) -> list[Draft]:
+        if self._stopped:
+            raise RefinerError(f"{self.name} was stopped")
         drafts: dict[int, Draft] = {}
         asked: list[tuple[int, Request]] = []
         for n, chunk in enumerate(chunks):
@@ -122,6 +125,20 @@ class Generative:
             answers = self._ask(requests, [chunks[n] for n in places])
         drafts.update(zip(places, answers, strict=True))
         return [drafts[n] for n in range(len(chunks))]
+
+    def stop(self) -> None:
+        """Ends the batches under way, in whatever thread, as soon as the engine can."""
+        self._stopped = True
+        stop = getattr(self.__dict__.get("engine"), "stop", None)
+        if stop is not None:
+            stop()
+
+    def ready(self) -> None:
+        """Takes back `stop`, once no batch is under way."""
+        self._stopped = False
+        ready = getattr(self.__dict__.get("engine"), "ready", None)
+        if ready is not None:
+            ready()
 
     # ------------------------------------------------------------------------------ prompts
 

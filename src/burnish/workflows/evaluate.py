@@ -70,9 +70,10 @@ class LineScores:
 
 @dataclass
 class DocumentScores:
-    """Scores and decisions beside the gold's, document by document."""
+    """Scores and decisions beside the gold's, document by document; `failed` ones have neither."""
 
     documents: int = 0
+    failed: int = 0
     kept: Counts = field(default_factory=Counts)
     pairs: dict[str, list[tuple[float, float]]] = field(
         default_factory=lambda: {"edu": [], "format": [], "keep": []}
@@ -80,6 +81,9 @@ class DocumentScores:
 
     def add(self, row: Row, record: Record) -> None:
         self.documents += 1
+        if record.status in (Status.FAILED, Status.REFUSED):
+            self.failed += 1
+            return
         if row.get("keep") is not None:
             self.kept.add(record.status is not Status.DROPPED, bool(row["keep"]))
         for name, pairs in self.pairs.items():
@@ -91,6 +95,7 @@ class DocumentScores:
         keep = self.pairs["keep"]
         return {
             "documents": self.documents,
+            "failed": self.failed,
             "keep": self.kept.to_json(),
             "keep_roc_auc": _number(roc_auc([s for s, _ in keep], [bool(g) for _, g in keep])),
             "edu_pearson_r": _number(_correlation(self.pairs["edu"])),

@@ -21,7 +21,8 @@ AUTO = "auto"
 # Options that change how fast an engine is and not what it computes; a run does not remember them.
 _HARMLESS = (
     "api_key_variable", "attempts", "batch_size", "cache_gib", "cache_tokens", "concurrency",
-    "cpu_cache_bytes", "gpu_memory_utilization", "prompt_tokens", "requests_per_minute", "timeout",
+    "cpu_cache_bytes", "first_pause", "gpu_memory_utilization", "prompt_tokens",
+    "requests_per_minute", "timeout",
 )  # fmt: skip
 _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "None": (type(None),),

@@ -200,6 +200,10 @@ class OpenAiCompatibleEngine:
         """Ends what other threads ask, and all that comes after, with RefinerError."""
         self._stopped.set()
 
+    def ready(self) -> None:
+        """Takes back `stop`."""
+        self._stopped.clear()
+
     # ------------------------------------------------------------------------------ generating
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
