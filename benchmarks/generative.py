@@ -41,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--engine", choices=["transformers", "openvino"], default="transformers")
+    parser.add_argument("--engine-option", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--chunks", type=int, default=480)
     options = parser.parse_args()
 
@@ -54,7 +55,8 @@ def main() -> None:
         else _openvino(options.model)
     )
     for stage, name, free in (("chunk", "prox-chunk", 256), ("document", "prox-document", 2_000)):
-        ours, ours_seconds = _ours(options.model, name, stage, options.engine, texts)
+        choice = EngineChoice.parse(options.engine, options.engine_option, True)
+        ours, ours_seconds = _ours(options.model, name, stage, choice, texts)
         theirs, their_seconds = _recipe(options.model, name, texts, complete, free)
         same = sum(a == b for a, b in zip(ours, theirs, strict=True))
         print(
@@ -65,10 +67,11 @@ def main() -> None:
 
 
 def _ours(
-    folder: Path, dialect: str, stage: str, engine: str, texts: Sequence[str]
+    folder: Path, dialect: str, stage: str, engine: EngineChoice, texts: Sequence[str]
 ) -> tuple[list[Program | None], float]:
-    dtype = (("dtype", "float32"),) if engine == "transformers" else ()
-    refiner, _ = load_refiner(str(folder / f"{dialect}.json"), stage, EngineChoice(engine, dtype))
+    if engine.name == "transformers":
+        engine = EngineChoice(engine.name, (("dtype", "float32"),))
+    refiner, _ = load_refiner(str(folder / f"{dialect}.json"), stage, engine)
     assert isinstance(refiner, Generative)
     refiner.write([Chunk.whole(text) for text in texts[:_BATCH]])  # warm
     begin = time.perf_counter()

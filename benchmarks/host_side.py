@@ -43,6 +43,7 @@ class AnswersAtOnce:
     batch_size = 512
     tolerance = 0.0
     score_tolerance = 0.0
+    grammar_is_slow = False
     can_score = False
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:

@@ -34,6 +34,7 @@ class Played:
     name = "played"
     tolerance = 0.1
     score_tolerance = 0.0
+    grammar_is_slow = False
 
     def __init__(
         self, answer: Answer, scores: Sequence[float] = (), can_score: bool = True
@@ -360,3 +361,19 @@ def test_cards_that_make_no_sense() -> None:
     stage["dialect"] = "prox-document"
     with pytest.raises(RefinerError, match="stage 'chunk' does not speak prox-document"):
         RefinerCard._from_json(card)
+
+
+def test_a_slow_grammar_is_for_answers_that_need_it(checkpoint: Checkpoint) -> None:
+    def answer(request: Request) -> Completion:
+        if request.grammar is not None:
+            return Completion("remove_lines(12, 12)", "stop")
+        last = request.chat is not None and "tides" in request.chat.user
+        return Completion("remove_lines(10, 10)" if last else "remove_lines(99, 99)", "stop")
+
+    engine = Played(answer)
+    engine.grammar_is_slow = True
+    other = Chunk(["Home", "Privacy policy", "Log in"], 10, (10, 12))
+    first, second = refiner(checkpoint, engine).write([CHUNK, other])
+    assert first.program == (RemoveLines(10, 10),)
+    assert second.program == (RemoveLines(12, 12),) and not second.issues
+    assert [[r.grammar is None for r in asked] for asked in engine.asked] == [[True, True], [False]]

@@ -177,10 +177,27 @@ class Generative:
     def _ask(self, requests: Sequence[Request], chunks: Sequence[Chunk]) -> list[Draft]:
         with self._lock:
             engine = self.engine
-            answers = _generate(engine, requests)
-            for n, answer in enumerate(answers):
-                if answer.margin < engine.tolerance and len(requests) > 1:
-                    answers[n] = _generate(engine, [requests[n]])[0]  # a near tie: alone
+            if not (self._constrained and engine.grammar_is_slow):
+                return self._drafts(engine, requests, chunks)
+            # An answer that follows the grammar by itself is the one that it would have led to.
+            free = [replace(request, grammar=None) for request in requests]
+            drafts = self._drafts(engine, free, chunks)
+            again = [n for n, draft in enumerate(drafts) if draft.program is None or draft.issues]
+            led = self._drafts(engine, [requests[n] for n in again], [chunks[n] for n in again])
+            for n, draft in zip(again, led, strict=True):
+                drafts[n] = draft
+            return drafts
+
+    def _drafts(
+        self, engine: Engine, requests: Sequence[Request], chunks: Sequence[Chunk]
+    ) -> list[Draft]:
+        """The engine's answers, read; near ties among several are asked again, each alone."""
+        if not requests:
+            return []
+        answers = _generate(engine, requests)
+        for n, answer in enumerate(answers):
+            if answer.margin < engine.tolerance and len(requests) > 1:
+                answers[n] = _generate(engine, [requests[n]])[0]
         return [self._read(a, c) for a, c in zip(answers, chunks, strict=True)]
 
     def _grammar(self, chunk: Chunk) -> str:

@@ -10,6 +10,9 @@ from typing import Literal, Protocol
 from burnish.dialects.base import Prompt
 
 
+NEGLIGIBLE = 20.0  # a difference of log-probabilities that decides for itself
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One prompt to be continued greedily.
@@ -61,12 +64,15 @@ class Engine(Protocol):
             `Completion.margin` is below, the request is asked again alone, so that the answer does
             not depend on its neighbours.
         can_score: whether it tells the likelihood of given answers.
+        grammar_is_slow: whether it pays to ask without a grammar first, and with it only where the
+            answer breaks it.
         score_tolerance: how far those may move with the batch; 0 where they do not.
     """
 
     name: str
     tolerance: float
     can_score: bool
+    grammar_is_slow: bool
     score_tolerance: float
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
@@ -81,6 +87,8 @@ class Engine(Protocol):
     ) -> list[list[float]]:
         """Natural log-likelihood of each choice (token ids) after each prompt: `[prompt][choice]`.
 
-        Those of a prompt that failed by itself are NaN.
+        Those of a prompt that failed by itself are NaN. Where the first token of a choice is
+        exp(-`NEGLIGIBLE`) times as likely as that of another, or less, either may be given the
+        likelihood of its first token alone.
         """
         ...

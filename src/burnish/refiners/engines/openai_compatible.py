@@ -91,6 +91,8 @@ class OpenAiCompatibleEngine:
         can_score: false for the chat API.
     """
 
+    grammar_is_slow = False
+
     def __init__(
         self,
         url: str,

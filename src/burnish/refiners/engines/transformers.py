@@ -54,6 +54,7 @@ class TransformersEngine:
     """A causal language model of the Hugging Face library."""
 
     can_score = True
+    grammar_is_slow = False
 
     def __init__(
         self,

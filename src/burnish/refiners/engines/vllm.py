@@ -57,6 +57,7 @@ class VllmEngine:
     """
 
     can_score = True
+    grammar_is_slow = False
     score_tolerance = 0.0
 
     def __init__(
