@@ -10,9 +10,6 @@ from typing import Literal, Protocol
 from burnish.dialects.base import Prompt
 
 
-NEGLIGIBLE = 20.0  # a difference of log-probabilities that decides for itself
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
     """One prompt to be continued greedily.
@@ -87,8 +84,6 @@ class Engine(Protocol):
     ) -> list[list[float]]:
         """Natural log-likelihood of each choice (token ids) after each prompt: `[prompt][choice]`.
 
-        Those of a prompt that failed by itself are NaN. Where the first token of a choice is
-        exp(-`NEGLIGIBLE`) times as likely as that of another, or less, either may be given the
-        likelihood of its first token alone.
+        Those of a prompt that failed by itself are NaN.
         """
         ...

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from burnish.errors import MissingExtra, RefinerError
-from burnish.refiners.engines.base import NEGLIGIBLE, Completion, Request
+from burnish.refiners.engines.base import Completion, Request
 
 try:
     import openvino as ov
@@ -311,9 +311,8 @@ class _Scorer:
         before = len(prompt)
         first = self._log_softmax(np.array([prompt]), np.ones((1, before)), 0, 1, 1)[0, 0]
         found = [float(first[choice[0]]) for choice in choices]
-        likely = [n for n, value in enumerate(found) if value > max(found) - NEGLIGIBLE]
-        longer = [number for number in likely if len(choices[number]) > 1]
-        if not longer or len(likely) == 1:
+        longer = [number for number, choice in enumerate(choices) if len(choice) > 1]
+        if not longer:
             return found
         # Every choice but its last token, filled up with zeros that no token before them sees.
         most = max(len(choices[number]) for number in longer) - 1
