@@ -268,7 +268,7 @@ def test_windows_together_do_what_each_does_alone(
 ) -> None:
     lines = split_lines(text)
     size, overlap = data.draw(st.integers(2, 20)), data.draw(st.floats(0, 0.9))
-    chunks, passed_over = windows(lines, len, size, overlap)
+    chunks, passed_over = windows(lines, [len(line) + 1 for line in lines], size, overlap)
     assume(chunks)
     written = [data.draw(programs) for _ in chunks]
     whole = execute(text, merge(chunks, written), lines=lines, limits=LIMITLESS)
@@ -315,7 +315,7 @@ def shifted(operation: Operation, by: int) -> Operation:
 @given(texts, st.integers(1, 20), st.floats(0, 0.9))
 def test_every_line_is_owned_once_or_passed_over(text: str, size: int, overlap: float) -> None:
     lines = split_lines(text)
-    chunks, passed_over = windows(lines, len, size, overlap)
+    chunks, passed_over = windows(lines, [len(line) + 1 for line in lines], size, overlap)
     owned = [n for chunk in chunks for n in range(chunk.owned[0], chunk.owned[1] + 1)]
     assert sorted(owned + passed_over) == list(range(len(lines)))
     for chunk in chunks:
