@@ -11,7 +11,10 @@ programs for the pages it knows. Those pages are refined over and over. Measured
                 arrival, 256 free tokens and no grammar
     documents   keep or drop by likelihood, against up to 2,000 free tokens
 
-Both sides stop at the end token, and both must give the same programs (checked).
+Both sides stop at the end token, and both must give the same programs (counted).
+
+    failed      of `--unseen` pages that the model does not know: the share without a usable program
+                and the share with any unusable call, with the dialect's grammar and without
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--engine", choices=["transformers", "openvino"], default="transformers")
     parser.add_argument("--engine-option", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--unseen", type=int, default=1_000)
     parser.add_argument("--chunks", type=int, default=480)
     options = parser.parse_args()
 
@@ -64,6 +68,16 @@ def main() -> None:
             f"{len(texts) / their_seconds:8.1f}/s   ratio {their_seconds / ours_seconds:5.2f}   "
             f"same programs {same} of {len(texts)}"
         )
+
+    unseen = [Chunk.whole(page.text) for page in made_pages(options.unseen, seed=7)]
+    for constrained in (True, False):
+        choice = EngineChoice.parse(options.engine, options.engine_option, constrained)
+        refiner, _ = load_refiner(str(options.model / "prox-chunk.json"), "chunk", choice)
+        drafts = refiner.write(unseen)
+        failed = sum(draft.program is None for draft in drafts) / len(drafts)
+        faulty = sum(bool(draft.issues) for draft in drafts) / len(drafts)
+        how = "with grammar" if constrained else "without grammar"
+        print(f"{how:16} failed {failed:6.2%}   with any unusable call {faulty:6.2%}")
 
 
 def _ours(

@@ -63,11 +63,17 @@ class Made:
 
     def start_again(self) -> None:
         self.close()
-        self.engine = make_engine(self.choice, Checkpoint(self.folder), CONTEXT)
+        self.engine = start(self.choice, self.folder)
 
     def close(self) -> None:
         if hasattr(self.engine, "close"):
             self.engine.close()
+
+
+def start(choice: EngineChoice, folder: Path) -> Engine:
+    """A new engine, even where there is one like it."""
+    new = make_engine.__wrapped__
+    return new(choice, folder, Checkpoint(folder).end_tokens, CONTEXT)
 
 
 @pytest.fixture(scope="module", params=[(f, k) for k in ENGINES for f in DIALECTS], ids="-".join)
@@ -86,7 +92,7 @@ def made(request: pytest.FixtureRequest) -> Iterator[Made]:
             name = stack.enter_context(vllm_server(folder, max_model_len=CONTEXT)).url
         torch.set_num_threads(1)  # so small a model waits for its threads more than it computes
         choice = EngineChoice(name, options)
-        found = Made(kind, family, folder, choice, make_engine(choice, Checkpoint(folder), CONTEXT))
+        found = Made(kind, family, folder, choice, start(choice, folder))
         yield found
         found.close()
     torch.set_num_threads = set_num_threads  # vLLM puts its own in the place of it on a CPU
