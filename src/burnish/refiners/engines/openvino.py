@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from math import exp, inf, log1p, nan
 from pathlib import Path
@@ -38,6 +38,9 @@ TOLERANCE = 1e-4
 alone and in batches of 7 and 40, in all orders: 5e-6 with float weights, 6e-6 with int8 weights
 (hidden size 256, 4 layers). See `EXACT`."""
 
+SCORED_TOKENS = 2_048
+"""Tokens of prompts that are scored together; their keys and values are copied for each choice."""
+
 EXACT = {
     "INFERENCE_PRECISION_HINT": "f32",
     "KV_CACHE_PRECISION": "f32",
@@ -54,8 +57,8 @@ _PREFIX_CACHING = False
 class OpenVinoEngine:
     """Runs the model in a folder with continuous batching.
 
-    A request that comes alone, and all that `score` gives, depends on the request alone, to the
-    last bit. `Completion.margin` is a lower bound, from the probability p of each chosen token
+    A request that comes alone, to `generate` or `score`, depends on the request alone, to the last
+    bit. `Completion.margin` is a lower bound, from the probability p of each chosen token
     among all tokens, with or without a grammar: no other token has more than 1 - p. It is 0 where
     some p is at most 1/2. `Completion.log_probability` is NaN under a grammar.
 
@@ -67,7 +70,7 @@ class OpenVinoEngine:
 
     can_score = True
     grammar_is_slow = True
-    score_tolerance = 0.0
+    score_tolerance = 1e-4
 
     def __init__(
         self,
@@ -255,8 +258,8 @@ class OpenVinoEngine:
     ) -> list[list[float]]:
         """See `burnish.refiners.engines.base.Engine`.
 
-        A prompt is read once, all its choices after it together; one prompt at a time. The first
-        call loads the model a second time, in another form.
+        Prompts of like length are read together, once, then all their choices. The first call
+        loads the model a second time, in another form.
 
         Raises RefinerError for an empty or too long prompt or choice.
         """
@@ -275,7 +278,11 @@ class OpenVinoEngine:
         try:
             if self._scorer is None:
                 self._scorer = _Scorer(self._folder / MODEL_FILE, self._device, self._settings)
-            return [self._scorer.score(prompt, choices) for prompt in prompts]
+            found: dict[int, list[float]] = {}
+            for group in _groups([len(prompt) for prompt in prompts]):
+                scores = self._scorer.score([prompts[n] for n in group], choices)
+                found.update(zip(group, scores, strict=True))
+            return [found[n] for n in range(len(prompts))]
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, MemoryError) or "alloc" in str(error):
                 raise _out_of_memory(error) from error
@@ -283,7 +290,7 @@ class OpenVinoEngine:
 
 
 class _Scorer:
-    """The same model as a plain network with a state, for one prompt at a time.
+    """The same model as a plain network with a state.
 
     It has one input more, "kept": of how many tokens, from the end, logits are wanted. Those of a
     whole prompt would take gigabytes.
@@ -306,39 +313,61 @@ class _Scorer:
         self._names = {name for node in model.inputs for name in node.get_names()}
         self._network = core.compile_model(model, device, dict(settings)).create_infer_request()
 
-    def score(self, prompt: Sequence[int], choices: Sequence[Sequence[int]]) -> list[float]:
+    def score(
+        self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[int]]
+    ) -> list[list[float]]:
         self._network.reset_state()
-        before = len(prompt)
-        first = self._log_softmax(np.array([prompt]), np.ones((1, before)), 0, 1, 1)[0, 0]
-        found = [float(first[choice[0]]) for choice in choices]
+        width = max(map(len, prompts))
+        ids = np.zeros((len(prompts), width))
+        seen = np.zeros((len(prompts), width))
+        for row, prompt in enumerate(prompts):  # aligned at their ends
+            ids[row, width - len(prompt) :] = prompt
+            seen[row, width - len(prompt) :] = 1
+        positions = np.maximum(seen.cumsum(axis=1) - 1, 0)
+        rows = np.arange(len(prompts))
+        first = self._log_softmax(ids, seen, positions, rows, 1)[:, 0]
+        found = [[float(chances[choice[0]]) for choice in choices] for chances in first]
         longer = [number for number, choice in enumerate(choices) if len(choice) > 1]
         if not longer:
             return found
         # Every choice but its last token, filled up with zeros that no token before them sees.
         most = max(len(choices[number]) for number in longer) - 1
-        ids = np.zeros((len(longer), most))
-        seen = np.zeros((len(longer), before + most))
+        tails = np.zeros((len(longer), most))
+        tails_seen = np.zeros((len(longer), most))
         for row, number in enumerate(longer):
             tail = choices[number][:-1]
-            ids[row, : len(tail)] = tail
-            seen[row, : before + len(tail)] = 1
-        values = self._log_softmax(ids, seen, before, len(longer), most)
-        for row, number in enumerate(longer):
+            tails[row, : len(tail)] = tail
+            tails_seen[row, : len(tail)] = 1
+        owners = np.repeat(rows, len(longer))
+        starts = np.array([len(prompt) for prompt in prompts])[owners]
+        values = self._log_softmax(
+            np.tile(tails, (len(prompts), 1)),
+            np.concatenate((seen[owners], np.tile(tails_seen, (len(prompts), 1))), axis=1),
+            starts[:, None] + np.arange(most),
+            owners,
+            most,
+        )
+        for place, owner in enumerate(owners):
+            number = longer[place % len(longer)]
             following = choices[number][1:]
-            found[number] += float(values[row, range(len(following)), following].sum())
+            found[owner][number] += float(values[place, range(len(following)), following].sum())
         return found
 
     def _log_softmax(
-        self, ids: NDArray[Any], seen: NDArray[Any], before: int, rows: int, kept: int
+        self,
+        ids: NDArray[Any],
+        seen: NDArray[Any],
+        positions: NDArray[Any],
+        owners: NDArray[Any],
+        kept: int,
     ) -> NDArray[np.float64]:
-        """Log-probabilities after each of the last `kept` tokens, `[rows, kept, vocabulary]`; every
-        row goes on from the first row of the last call."""
-        positions = np.arange(before, before + ids.shape[1])
+        """Log-probabilities after each of the last `kept` tokens, `[row, kept, vocabulary]`; each
+        row goes on from the row of the last call that `owners` names."""
         inputs = {
             "input_ids": ids.astype(np.int64),
             "attention_mask": seen.astype(np.int64),
-            "position_ids": np.tile(positions, (rows, 1)).astype(np.int64),
-            "beam_idx": np.zeros(rows, dtype=np.int32),
+            "position_ids": positions.astype(np.int64),
+            "beam_idx": owners.astype(np.int32),
             "kept": np.array([kept], dtype=np.int64),
         }
         known = {name: value for name, value in inputs.items() if name in self._names}
@@ -346,6 +375,19 @@ class _Scorer:
         logits -= logits.max(axis=-1, keepdims=True)
         result: NDArray[np.float64] = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
         return result
+
+
+def _groups(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """The places of the sizes, the largest first, in groups that fill `SCORED_TOKENS` when each is
+    as long as the longest."""
+    group: list[int] = []
+    for place in sorted(range(len(sizes)), key=lambda n: (-sizes[n], n)):
+        if group and sizes[group[0]] * (len(group) + 1) > SCORED_TOKENS:
+            yield group
+            group = []
+        group.append(place)
+    if group:
+        yield group
 
 
 # ---------------------------------------------------------------------------------------- folder
