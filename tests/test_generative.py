@@ -377,3 +377,26 @@ def test_a_slow_grammar_is_for_answers_that_need_it(checkpoint: Checkpoint) -> N
     assert first.program == (RemoveLines(10, 10),)
     assert second.program == (RemoveLines(12, 12),) and not second.issues
     assert [[r.grammar is None for r in asked] for asked in engine.asked] == [[True, True], [False]]
+
+
+def test_overlapping_windows_decide_about_their_own_lines(checkpoint: Checkpoint) -> None:
+    def answer(request: Request) -> Completion:
+        assert request.chat is not None
+        shown = request.chat.user.split("\n")
+        windows.append([int(line[5 : line.index(">")]) for line in shown])
+        return Completion("remove_all()" if len(windows) == 2 else "keep_all()", "stop")
+
+    windows: list[list[int]] = []
+    writer = refiner(
+        checkpoint, Played(answer), "ultrax", window=300, measure="characters", context=2_000
+    )
+    spec = StageSpec(name="chunk", dialect="ultrax", window=300, overlap=0.2)
+    text = "\n".join(f"line {n} of the page" for n in range(40))
+    (record,) = Pipeline([Stage(spec, writer)]).run([Document("1", text)])
+    first, second, third = windows[:3]
+    assert second[0] <= first[-1] < second[-1] and third[0] <= second[-1]  # they overlap
+    owned = set(range(first[-1], second[-1]))  # from 0; the lines that the second adds
+    assert record.removed_lines == owned
+    assert all(
+        len("\n".join(f"<lid:{n}>line {n - 1} of the page" for n in w)) <= 300 for w in windows
+    )

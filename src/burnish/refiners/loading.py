@@ -136,17 +136,17 @@ def _find_on_hub(name: str) -> tuple[RefinerCard, Path]:
 
 
 def _causal(card: RefinerCard, spec: StageSpec, beside: Path, engine: EngineChoice) -> Refiner:
+    if card.model is None:
+        raise RefinerError(f"{beside / CARD_FILE}: a causal refiner needs the setting model")
+    choice = engine.settled()
+    choice.engine_class()  # finds mistakes before anything is fetched or written
     from burnish.refiners.checkpoint import Checkpoint, find_weights
     from burnish.refiners.generative import Generative
     from burnish.refiners.system_prompt import system_prompt
 
-    if card.model is None:
-        raise RefinerError(f"{beside / CARD_FILE}: a causal refiner needs the setting model")
-    choice = engine.settled()
     folder = find_weights(
         card.model.weights, card.model.revision, beside, tokenizer_only=choice.is_server
     )
-    choice.engine_class()  # finds mistakes before anything is written
     checkpoint = Checkpoint(folder)
     if not choice.is_server and not any(any(folder.glob(f"*{end}")) for end in _MODEL_FILES):
         raise RefinerError(f"{folder} holds no weights (model.safetensors)")
