@@ -190,3 +190,13 @@ def test_keep_scores_do_not_depend_on_the_batch(llama: Path) -> None:
     together = [draft.scores for draft in refiner.write(chunks)]
     alone = [refiner.write([chunk])[0].scores for chunk in chunks]
     assert together == alone
+
+
+def test_a_stopped_engine_ends_at_once_and_can_go_on(engine: TransformersEngine) -> None:
+    engine.stop()
+    with pytest.raises(RefinerError, match="was stopped"):
+        engine.generate(unseen(2))
+    with pytest.raises(RefinerError, match="was stopped"):
+        engine.score([[1, 5]], [[6, 7]])
+    engine.ready()
+    assert len(engine.generate(unseen(2))) == 2

@@ -98,6 +98,7 @@ class TransformersEngine:
         self._prompt_tokens = prompt_tokens or (4_096 if on_cpu else 32_768)
         self._cache_tokens = cache_tokens or (32_768 if on_cpu else 262_144)
         self._ends = frozenset(end_tokens)
+        self._stopped = False
         self._fresh: dict[str, LLMatcher] = {}  # before the first token, by grammar
         self._tokens = Tokens(folder / "tokenizer.json")
         self._grammars = LLTokenizer(
@@ -105,6 +106,14 @@ class TransformersEngine:
             n_vocab=max(self._model.config.vocab_size, self._tokens.size),
             eos_token=list(end_tokens),
         )
+
+    def stop(self) -> None:
+        """Ends what another thread asks, before its next step, with RefinerError."""
+        self._stopped = True
+
+    def ready(self) -> None:
+        """Takes back `stop`."""
+        self._stopped = False
 
     @staticmethod
     def default_dtype(device: str | None) -> str:
@@ -222,6 +231,8 @@ class TransformersEngine:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Reads what each row feeds; logits behind it and the places of the cache that now hold
         tokens."""
+        if self._stopped:
+            raise RefinerError("the engine was stopped")
         width = max(len(row.feed) for row in rows)
         ids = torch.zeros((len(rows), width), dtype=torch.long)
         held = torch.zeros((len(rows), width), dtype=torch.bool)
@@ -314,6 +325,8 @@ class TransformersEngine:
     def _score(
         self, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[int]]
     ) -> list[list[float]]:
+        if self._stopped:
+            raise RefinerError("the engine was stopped")
         width = max(map(len, prompts))
         behind = [choice[:-1] for choice in choices]  # what is read to know the next token
         size = width + sum(map(len, behind))
