@@ -400,3 +400,23 @@ def test_overlapping_windows_decide_about_their_own_lines(checkpoint: Checkpoint
     assert all(
         len("\n".join(f"<lid:{n}>line {n - 1} of the page" for n in w)) <= 300 for w in windows
     )
+
+
+def test_a_window_with_too_many_tokens_is_shown_in_halves(checkpoint: Checkpoint) -> None:
+    def answer(request: Request) -> Completion:
+        assert request.chat is not None
+        first = int(request.chat.user[5 : request.chat.user.index(">")])
+        return Completion(f"remove_lines({first}, {first})", "stop")
+
+    engine = Played(answer)
+    writer = refiner(checkpoint, engine, "ultrax", window=1_500, measure="characters")
+    spec = StageSpec(name="chunk", dialect="ultrax", window=1_500)
+    text = "\n".join("\u6f6e\u6c34" * 8 for _ in range(40))
+    (record,) = Pipeline([Stage(spec, writer)]).run([Document("1", text)])
+    assert record.status is Status.EDITED and not record.issues
+    asked = [request for requests in engine.asked for request in requests]
+    assert max(len(request.prompt) for request in asked) <= 350
+    assert len(record.removed_lines) == len(asked) > 3
+    # A single line that is too long is still a failure.
+    (draft,) = writer.write([Chunk(["\u6f6e" * 400], 0, (0, 0))])
+    assert draft.program is None and draft.issues[0].code == "context"

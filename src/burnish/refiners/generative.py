@@ -6,12 +6,13 @@ all: its two programs are scored by their likelihood after one pass over the pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from math import exp, isnan, log, nan
 from threading import Lock
 
+from burnish.chunking import merge
 from burnish.dialects import get_dialect
 from burnish.errors import BurnishError, RefinerError
 from burnish.program.lines import Chunk
@@ -65,6 +66,7 @@ class Generative:
         self._constrained = constrained
         self._stopped = False
         self._scores = spec.dialect == "prox-document"
+        self._windows = spec.window is not None
         self._markers = [self._marker(10**digits) for digits in range(2, 7)]
         known = [size for size in (self._model.context, checkpoint.context) if size is not None]
         if not known:
@@ -107,24 +109,24 @@ class Generative:
     def write(self, chunks: Sequence[Chunk]) -> list[Draft]:
         if self._stopped:
             raise RefinerError(f"{self.name} was stopped")
-        drafts: dict[int, Draft] = {}
-        asked: list[tuple[int, Request]] = []
-        for n, chunk in enumerate(chunks):
-            request = self._request(chunk)
-            if len(request.prompt) > self._max_prompt:
-                drafts[n] = self._too_long(request.prompt)
-            else:
-                asked.append((n, request))
-        places = [n for n, _ in asked]
-        requests = [request for _, request in asked]
+        split = [self._fitting(chunk) for chunk in chunks]
+        drafts = iter(self._write([pair for pairs in split for pair in pairs]))
+        return [_joined([chunk for chunk, _ in pairs], drafts) for pairs in split]
+
+    def _write(self, asked: Sequence[tuple[Chunk, Request]]) -> list[Draft]:
+        short = [n for n, (_, request) in enumerate(asked) if self._fits(request)]
+        requests = [asked[n][1] for n in short]
         if not requests:
             answers = []
         elif self._scores and self._scores_with_engine():
             answers = self._decide(requests)
         else:
-            answers = self._ask(requests, [chunks[n] for n in places])
-        drafts.update(zip(places, answers, strict=True))
-        return [drafts[n] for n in range(len(chunks))]
+            answers = self._ask(requests, [asked[n][0] for n in short])
+        drafts = dict(zip(short, answers, strict=True))
+        return [
+            drafts[n] if n in drafts else self._too_long(request.prompt)
+            for n, (_, request) in enumerate(asked)
+        ]
 
     def stop(self) -> None:
         """Ends the batches under way, in whatever thread, as soon as the engine can."""
@@ -153,6 +155,26 @@ class Generative:
             self._grammar(chunk) if self._constrained else None,
             prompt,
         )
+
+    def _fits(self, request: Request) -> bool:
+        return len(request.prompt) <= self._max_prompt
+
+    def _fitting(self, chunk: Chunk) -> list[tuple[Chunk, Request]]:
+        """The window and its prompt; where that is too long (a window measured in characters, of a
+        script with many tokens), its halves, unless the model wants a whole page."""
+        request = self._request(chunk)
+        middle = len(chunk.lines) // 2
+        if self._fits(request) or not (self._windows and middle):
+            return [(chunk, request)]
+        split = chunk.first + middle
+        halves = (
+            Chunk(
+                chunk.lines[:middle], chunk.first, (chunk.owned[0], min(chunk.owned[1], split - 1))
+            ),
+            Chunk(chunk.lines[middle:], split, (max(chunk.owned[0], split), chunk.owned[1])),
+        )
+        owning = [half for half in halves if half.owned[0] <= half.owned[1]]
+        return [pair for half in owning for pair in self._fitting(half)]
 
     def _too_long(self, prompt: Sequence[int]) -> Draft:
         message = f"the prompt has {len(prompt)} tokens; the limit is {self._max_prompt}"
@@ -236,6 +258,16 @@ class Generative:
                 if len(prompts) > 1 and _rounded(keep - shift) != _rounded(keep + shift):
                     found[n] = _probability(engine.score([prompts[n]], choices)[0])
         return [_decision(keep) for keep, _ in found]
+
+
+def _joined(chunks: Sequence[Chunk], drafts: Iterator[Draft]) -> Draft:
+    """One draft for a window from those of its parts; a failure if one of them failed."""
+    found = [next(drafts) for _ in chunks]
+    if len(found) == 1:
+        return found[0]
+    issues = tuple(issue for draft in found for issue in draft.issues)
+    programs = [draft.program for draft in found if draft.program is not None]
+    return Draft(merge(chunks, programs) if len(programs) == len(chunks) else None, issues)
 
 
 def _generate(engine: Engine, requests: Sequence[Request]) -> list[Completion]:
