@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -369,10 +369,11 @@ def _work(
                 assignment, setup, process, lambda counts: connection.send(("counts", counts))
             )
             connection.send(("done", done))
-    except BrokenPipeError:
+    except ConnectionError:
         return  # the parent is gone or wants no more
     except BaseException as error:
-        connection.send(("error", _preserve(error)))
+        with suppress(OSError):  # a parent that is gone hears nothing
+            connection.send(("error", _preserve(error)))
 
 
 def _preserve(error: BaseException) -> tuple[bytes, str]:
