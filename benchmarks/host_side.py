@@ -40,7 +40,6 @@ class AnswersAtOnce:
     """Writes about four calls for each chunk, for lines that it was shown."""
 
     name = "answers at once"
-    batch_size = 512
     tolerance = 0.0
     score_tolerance = 0.0
     grammar_is_slow = False

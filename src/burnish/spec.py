@@ -21,6 +21,7 @@ CARD_FILE = "card.json"
 STAGES = ("document", "chunk")
 OUR_EXECUTION = "burnish"
 TEMPLATES = ("llama2", "qwen3", "own", "plain")
+HUB = "hf:"  # before organisation/name of a model on the Hugging Face hub
 MEASURES = ("tokens", "characters")
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from burnish.errors import MissingExtra, RefinerError
 from burnish.refiners.tokens import Tokens
+from burnish.spec import HUB
 
-HUB = "hf:"
 _SLOT = "\x00"  # stands for the user's text while a template is filled
 
 _LLAMA2 = "{bos}[INST] {system}{user} [/INST]"

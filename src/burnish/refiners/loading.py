@@ -11,7 +11,7 @@ from pathlib import Path
 from burnish.errors import RefinerError, UsageError
 from burnish.refiners.base import Refiner
 from burnish.refiners.engines.choice import EngineChoice, make_engine
-from burnish.spec import CARD_FILE, RefinerCard, StageSpec
+from burnish.spec import CARD_FILE, HUB, STAGES, ModelSpec, RefinerCard, StageSpec
 
 DEFAULT = "default"
 _RULES = ("c4-lines",)
@@ -64,7 +64,7 @@ def load_refiner(
 def stages_of(name: str) -> list[str]:
     """The stages that a refiner has, in the order in which they run."""
     card = refiner_card(name)
-    return ["chunk"] if card is None else [s for s in ("document", "chunk") if s in card.stages]
+    return ["chunk"] if card is None else [s for s in STAGES if s in card.stages]
 
 
 def is_language_model(name: str) -> bool:
@@ -85,17 +85,10 @@ def identity(name: str, engine: EngineChoice | None = None) -> str:
     folder = beside
     suffix = ""
     if card.kind == "causal" and card.model is not None:
-        from burnish.refiners.checkpoint import find_weights
-
         choice = (engine or EngineChoice()).settled()
-        folder = find_weights(
-            card.model.weights, card.model.revision, beside, tokenizer_only=choice.is_server
-        )
+        folder, system = _model_files(card.model, beside, choice)
         suffix = f" on {choice.identity}"
-        if card.model.system:
-            from burnish.refiners.system_prompt import system_prompt
-
-            digest.update(system_prompt(card.model.system, beside).encode())
+        digest.update((system or "").encode())
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in _WEIGHTS:
             digest.update(path.name.encode() + b"\0" + _sample(path))
@@ -110,7 +103,7 @@ def _find(name: str) -> tuple[RefinerCard, Path]:
     recipe = _RECIPES / f"{name}.json"
     if name in refiner_names():
         return RefinerCard.read_file(recipe), _RECIPES
-    if name.startswith("hf:"):
+    if name.startswith(HUB):
         return _find_on_hub(name)
     path = Path(name)
     if path.suffix == ".json" and path.is_file():
@@ -140,17 +133,13 @@ def _causal(card: RefinerCard, spec: StageSpec, beside: Path, engine: EngineChoi
         raise RefinerError(f"{beside / CARD_FILE}: a causal refiner needs the setting model")
     choice = engine.settled()
     choice.engine_class()  # finds mistakes before anything is fetched or written
-    from burnish.refiners.checkpoint import Checkpoint, find_weights
+    from burnish.refiners.checkpoint import Checkpoint
     from burnish.refiners.generative import Generative
-    from burnish.refiners.system_prompt import system_prompt
 
-    folder = find_weights(
-        card.model.weights, card.model.revision, beside, tokenizer_only=choice.is_server
-    )
+    folder, system = _model_files(card.model, beside, choice)
     checkpoint = Checkpoint(folder)
     if not choice.is_server and not any(any(folder.glob(f"*{end}")) for end in _MODEL_FILES):
         raise RefinerError(f"{folder} holds no weights (model.safetensors)")
-    system = card.model.system and system_prompt(card.model.system, beside)
     return Generative(
         card,
         spec,
@@ -159,6 +148,15 @@ def _causal(card: RefinerCard, spec: StageSpec, beside: Path, engine: EngineChoi
         system=system,
         constrained=choice.constrained,
     )
+
+
+def _model_files(model: ModelSpec, beside: Path, choice: EngineChoice) -> tuple[Path, str | None]:
+    """The folder of the model's files, and its system prompt where the card has one."""
+    from burnish.refiners.checkpoint import find_weights
+    from burnish.refiners.system_prompt import system_prompt
+
+    folder = find_weights(model.weights, model.revision, beside, tokenizer_only=choice.is_server)
+    return folder, system_prompt(model.system, beside) if model.system else None
 
 
 def _sample(path: Path) -> bytes:

@@ -3,7 +3,7 @@
 A tokenizer works on pieces that never reach over certain places: a blank between two words, a line
 feed before a word, the end of a line number. The text between two such places gives the same ids
 wherever it stands, so they are remembered: most words of a web page have been seen before. Whether
-a tokenizer keeps to these places is found out when it is loaded, from its vocabulary (no token
+a tokenizer keeps to these places is found out before the first text, from its vocabulary (no token
 reaches over one) and by trial; for one that does not, every text is encoded as a whole.
 """
 
@@ -13,6 +13,7 @@ import json
 import random
 import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 
@@ -26,8 +27,8 @@ except ImportError:  # pragma: no cover
 # Where texts are cut: before a word behind a single blank, before a word that begins a line, behind
 # the number in a line's marker.
 _LINE = re.compile(r"\n(?=\S)")
-_MARKED = re.compile(r"\n((?:\[|<lid:)\d+)(?=[]>])")
 _NUMBER = re.compile(r"(?:\[|<lid:)\d+(?=[]>])")
+_MARKED = re.compile(rf"\n({_NUMBER.pattern})")
 _BEGIN = "\x00"  # before a piece that begins a line, or stands behind a line's number
 _CUT = re.compile(r"(?<=\S) (?=\S)|(?<=\n) (?=\x00)")
 # What a text must not hold to be cut at every blank.
@@ -76,7 +77,6 @@ class Tokens:
         self._tokenizer.encode_special_tokens = True
         self._anchor = self.exactly(_ANCHOR)
         self._memory = _Memory(self)
-        self.remembers = self._is_exact()
 
     @property
     def size(self) -> int:
@@ -110,7 +110,10 @@ class Tokens:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a whole text, no special tokens added; equal to `exactly(text)`."""
-        line = _LINE.search(text) if self.remembers and _BEGIN not in text else None
+        return self._from_memory(text) if self.remembers else self.exactly(text)
+
+    def _from_memory(self, text: str) -> list[int]:
+        line = None if _BEGIN in text else _LINE.search(text)
         if line is None:
             return self.exactly(text)
         ids = self.exactly(text[: line.end()])
@@ -148,12 +151,12 @@ class Tokens:
 
     # ------------------------------------------------------------------------------ is it exact?
 
-    def _is_exact(self) -> bool:
+    @cached_property
+    def remembers(self) -> bool:
         """Whether encoding by pieces gives what encoding as a whole gives."""
-        if self._joins_over_a_cut():
-            return False
-        self.remembers = True
-        return all(self.encode(text) == self.exactly(text) for text in self._trials())
+        return not self._joins_over_a_cut() and all(
+            self._from_memory(text) == self.exactly(text) for text in self._trials()
+        )
 
     def _joins_over_a_cut(self) -> bool:
         """Whether some token of the vocabulary reaches over a place where texts are cut."""

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from math import exp, inf, log1p, nan
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from burnish.errors import MissingExtra, RefinerError
 from burnish.refiners.engines.base import Completion, Request
+from burnish.refiners.engines.batches import padded_groups
 
 try:
     import openvino as ov
@@ -64,7 +65,6 @@ class OpenVinoEngine:
 
     Attributes:
         name: "openvino" and the type of the weights.
-        batch_size: how many requests are computed together.
         tolerance: see `burnish.refiners.engines.base.Engine`.
     """
 
@@ -131,7 +131,6 @@ class OpenVinoEngine:
         self._scorer: _Scorer | None = None
         self._numbers = count()
         self.name = f"openvino {_weights_type(self._folder / MODEL_FILE)}"
-        self.batch_size = batch_size
         self.tolerance = tolerance
 
     # ---------------------------------------------------------------------------------- generate
@@ -279,7 +278,7 @@ class OpenVinoEngine:
             if self._scorer is None:
                 self._scorer = _Scorer(self._folder / MODEL_FILE, self._device, self._settings)
             found: dict[int, list[float]] = {}
-            for group in _groups([len(prompt) for prompt in prompts]):
+            for group in padded_groups([len(prompt) for prompt in prompts], SCORED_TOKENS):
                 scores = self._scorer.score([prompts[n] for n in group], choices)
                 found.update(zip(group, scores, strict=True))
             return [found[n] for n in range(len(prompts))]
@@ -375,19 +374,6 @@ class _Scorer:
         logits -= logits.max(axis=-1, keepdims=True)
         result: NDArray[np.float64] = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
         return result
-
-
-def _groups(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """The places of the sizes, the largest first, in groups that fill `SCORED_TOKENS` when each is
-    as long as the longest."""
-    group: list[int] = []
-    for place in sorted(range(len(sizes)), key=lambda n: (-sizes[n], n)):
-        if group and sizes[group[0]] * (len(group) + 1) > SCORED_TOKENS:
-            yield group
-            group = []
-        group.append(place)
-    if group:
-        yield group
 
 
 # ---------------------------------------------------------------------------------------- folder

@@ -8,7 +8,7 @@ such as `remove_lines(line_start=12, line_end=19)` costs steps for its numbers o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from burnish.errors import MissingExtra, RefinerError
 from burnish.refiners.engines.base import Completion, Request
+from burnish.refiners.engines.batches import padded_groups
 from burnish.refiners.tokens import Tokens
 
 try:
@@ -133,10 +134,7 @@ class TransformersEngine:
             except ValueError as error:
                 done[place] = Completion("", "error", error=str(error))
         # The longest first: where memory is too small, that is known at once.
-        rows.sort(key=lambda row: (-len(row.request.prompt), row.place))
-        for group in _groups(rows, lambda row: len(row.request.prompt), self._cache_tokens):
-            for row in group:
-                row.length = 0
+        for group in _groups(rows, self._cache_tokens):
             for place, completion in self._together(group):
                 done[place] = completion
         assert all(completion is not None for completion in done)
@@ -162,11 +160,11 @@ class TransformersEngine:
             self._run(rows)
         except torch.OutOfMemoryError:
             self._free()
-            fresh = [_Row(r.place, r.request, self._matcher(r.request.grammar)) for r in rows]
             if len(rows) == 1:
                 size = len(rows[0].request.prompt)
                 message = f"out of memory on {self._device} with a prompt of {size} tokens"
                 return [(rows[0].place, Completion("", "error", error=message))]
+            fresh = [_Row(r.place, r.request, self._matcher(r.request.grammar)) for r in rows]
             half = len(fresh) // 2
             return [*self._together(fresh[:half]), *self._together(fresh[half:])]
         return [(row.place, self._completion(row)) for row in rows]
@@ -201,7 +199,7 @@ class TransformersEngine:
         """Logits after each prompt [row, vocabulary], the cache of all, and which places of it hold
         tokens [row, place]; prompts are aligned at their ends."""
         parts = []
-        for group in _groups(rows, lambda row: len(row.request.prompt), self._prompt_tokens):
+        for group in _groups(rows, self._prompt_tokens):
             for row in group:
                 row.feed = list(row.request.prompt)
             parts.append(self._first_step(group))
@@ -313,13 +311,11 @@ class TransformersEngine:
         All choices are read in the same pass as their prompt, side by side: each sees the prompt
         and itself.
         """
-        order = sorted(range(len(prompts)), key=lambda n: (-len(prompts[n]), n))
-        rows = [_Row(n, Request(prompts[n], 0), None) for n in order]
         most = self._prompt_tokens if self.score_tolerance else 1
         found: dict[int, list[float]] = {}
-        for group in _groups(rows, lambda row: len(row.request.prompt), most):
-            scores = self._score([row.request.prompt for row in group], choices)
-            found.update(zip((row.place for row in group), scores, strict=True))
+        for group in padded_groups([len(prompt) for prompt in prompts], most):
+            scores = self._score([prompts[n] for n in group], choices)
+            found.update(zip(group, scores, strict=True))
         return [found[n] for n in range(len(prompts))]
 
     def _score(
@@ -379,19 +375,10 @@ class TransformersEngine:
             torch.cuda.empty_cache()
 
 
-def _groups(rows: Sequence[_Row], size: Callable[[_Row], int], most: int) -> Iterator[list[_Row]]:
-    """Rows in order, in groups whose sizes, padded to the largest, are at most `most` together."""
-    group: list[_Row] = []
-    widest = 0
-    for row in rows:
-        widest_then = max(widest, size(row))
-        if group and widest_then * (len(group) + 1) > most:
-            yield group
-            group, widest_then = [], size(row)
-        group.append(row)
-        widest = widest_then
-    if group:
-        yield group
+def _groups(rows: Sequence[_Row], most: int) -> Iterator[list[_Row]]:
+    """The rows in groups whose prompts, padded to the longest, hold at most `most` tokens."""
+    for group in padded_groups([len(row.request.prompt) for row in rows], most):
+        yield [rows[place] for place in group]
 
 
 def _widened(tensor: torch.Tensor, width: int, dim: int) -> torch.Tensor:
