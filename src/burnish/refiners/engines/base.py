@@ -20,12 +20,15 @@ class Request:
         grammar: what the completion must be, as EBNF (see `burnish.program.grammar`); None leaves
             the model free.
         chat: the same prompt before any template, for a server that takes nothing else.
+        seed: what tells apart answers to the same prompt, for a server that draws them at a
+            temperature; None where there is only one.
     """
 
     prompt: Sequence[int]
     max_new_tokens: int
     grammar: str | None = None
     chat: Prompt | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Completion:
         margin: the smallest difference of log-probability between a chosen token and the best
             other allowed one; infinite where there was never a choice, NaN where the engine does
             not tell.
+        prompt_tokens, cached_tokens: how many tokens a server read, and how many of them it had at
+            hand from before; 0 where it does not tell, and of other engines.
     """
 
     text: str
@@ -50,6 +55,8 @@ class Completion:
     log_probability: float = nan
     margin: float = inf
     error: str = ""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
 
 class Engine(Protocol):

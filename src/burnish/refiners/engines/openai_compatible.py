@@ -32,6 +32,7 @@ R = TypeVar("R")
 
 APIS = ("completions", "chat")
 GRAMMARS = ("vllm", "llama.cpp", "none")
+TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 
 IN_A_ROW = 16
 """So many requests that fail one after another mean that the server fails everybody."""
@@ -86,7 +87,6 @@ class OpenAiCompatibleEngine:
 
     Attributes:
         name: "server" and the model's name there.
-        batch_size: as many requests as keep the server busy.
         tolerance, score_tolerance: see `burnish.refiners.engines.base.Engine`.
         can_score: false for the chat API.
     """
@@ -107,6 +107,8 @@ class OpenAiCompatibleEngine:
         first_pause: float = 0.5,
         requests_per_minute: float | None = None,
         dtype: str | None = "bfloat16",
+        temperature: float = 0.0,
+        token_limit: str = "max_tokens",
     ) -> None:
         """Finds out what the server is.
 
@@ -128,6 +130,9 @@ class OpenAiCompatibleEngine:
                 what counts as a near tie, to be asked again alone; at half precision, documents are
                 scored one after another. None leaves that out: faster, but an answer may then
                 depend on what is computed beside it.
+            temperature: of the answers; 0 takes the likeliest.
+            token_limit: the name of the field that bounds an answer; some servers want
+                "max_completion_tokens", and their models no temperature other than 1.
 
         Raises RefinerError where nobody answers, or something else than such a server.
         """
@@ -139,6 +144,11 @@ class OpenAiCompatibleEngine:
             raise UsageError("the options concurrency and attempts are at least 1")
         if requests_per_minute is not None and requests_per_minute <= 0:
             raise UsageError("the option requests_per_minute is more than 0")
+        if token_limit not in TOKEN_LIMITS:
+            known = ", ".join(TOKEN_LIMITS)
+            raise UsageError(f"the option token_limit is one of {known}, not {token_limit!r}")
+        if temperature < 0:
+            raise UsageError("the option temperature is at least 0")
         if dtype not in TOLERANCES:
             known = ", ".join(filter(None, TOLERANCES))
             raise UsageError(f"the option dtype is null or one of {known}, not {dtype!r}")
@@ -154,6 +164,8 @@ class OpenAiCompatibleEngine:
         self._concurrency = concurrency
         self._attempts = attempts
         self._first_pause = first_pause
+        self._temperature = temperature
+        self._token_limit = token_limit
         self._stopped = threading.Event()
         self._gate = _Gate(requests_per_minute)
         self._health = _Health(self._url)
@@ -164,7 +176,6 @@ class OpenAiCompatibleEngine:
         self._context = length if isinstance(length, int) else None
         self._takes = grammar or _OWNERS.get(str(entry.get("owned_by"))) or self._kind_by_pages()
         self.can_score = api == "completions"
-        self.batch_size = 8 * concurrency
         self.tolerance, self.score_tolerance = TOLERANCES[dtype]
         self._scored = 1 if dtype and not self.score_tolerance else concurrency
         self.name = f"server {self._model}"
@@ -210,7 +221,7 @@ class OpenAiCompatibleEngine:
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """See `burnish.refiners.engines.base.Engine.generate`."""
-        own_cache = len(requests) == 1
+        own_cache = len(requests) == 1 and self.tolerance > 0
 
         def complete(request: Request, stop: threading.Event) -> Completion:
             try:
@@ -223,8 +234,9 @@ class OpenAiCompatibleEngine:
     def _complete(self, request: Request, stop: threading.Event, own_cache: bool) -> Completion:
         body: dict[str, Any] = {
             "model": self._model,
-            "max_tokens": request.max_new_tokens,
-            "temperature": 0,
+            self._token_limit: request.max_new_tokens,
+            "temperature": self._temperature,
+            **({} if request.seed is None else {"seed": request.seed}),
             **self._grammar(request),
         }
         if self._takes == "vllm":
@@ -242,7 +254,7 @@ class OpenAiCompatibleEngine:
                     f"a prompt of {len(request.prompt)} tokens does not fit the server's context "
                     f"of {self._context}"
                 )
-            body["max_tokens"] = min(request.max_new_tokens, room)
+            body[self._token_limit] = min(request.max_new_tokens, room)
         if self._takes == "vllm":
             body |= {"logprobs": 2, "return_tokens_as_token_ids": True}
         return self._send("POST", "/completions", body, _text_answer, stop)
@@ -589,10 +601,19 @@ def _answer(
         raise _Failed(f"the server ended the answer for the reason {reason!r}")
     if not isinstance(text, str):
         raise _Failed(f"the answer holds no text but {text!r}")
-    tokens = int((found.get("usage") or {}).get("completion_tokens") or 0)
+    usage = found.get("usage") or {}
+    tokens = int(usage.get("completion_tokens") or 0)
     if reason == "stop" and total == total and tokens:
         tokens -= 1  # vLLM counts the end
-    return Completion(text, reason, tokens=tokens, log_probability=total, margin=margin)
+    return Completion(
+        text,
+        reason,
+        tokens=tokens,
+        log_probability=total,
+        margin=margin,
+        prompt_tokens=int(usage.get("prompt_tokens") or 0),
+        cached_tokens=int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
+    )
 
 
 def _steps(found: Mapping[str, Any]) -> list[tuple[int, dict[int, float]]]:
