@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from burnish.dialects import Parsed, dialect_names, get_dialect
+from burnish.dialects.rewrite import Rewrite
 from burnish.errors import UsageError
 from burnish.program.lines import Chunk
 from burnish.program.operations import (
@@ -84,7 +85,10 @@ def test_what_a_dialect_can_not_say_is_an_error(name: str) -> None:
             dialect.format((operation,), CHUNK)
 
 
-@pytest.mark.parametrize("name", ["prox-chunk", "ultrax", "rescraper", "refinex", "line-labels"])
+CHUNKS = ["prox-chunk", "ultrax", "rescraper", "refinex", "rewrite", "line-labels"]
+
+
+@pytest.mark.parametrize("name", CHUNKS)
 def test_lines_outside_of_the_chunk_can_not_be_said(name: str) -> None:
     for operation in (RemoveLines(9, 10), RemoveLines(19, 20), RemoveLines(12, 11)):
         with pytest.raises(ValueError, match="can not say"):
@@ -104,7 +108,7 @@ def test_prox_chunk_numbers_lines_through_the_document() -> None:
     assert few.user == "[doc]\n[007]a\n[/doc]"
 
 
-@pytest.mark.parametrize("name", ["prox-document", "line-labels"])
+@pytest.mark.parametrize("name", ["prox-document", "rewrite", "line-labels"])
 def test_the_others_show_the_bare_text(name: str) -> None:
     assert get_dialect(name).render(Chunk(["a", "", "b"], 3, (3, 5))).user == "a\n\nb"
 
@@ -154,3 +158,40 @@ def test_rescraper_can_not_say_one_string_twice_nor_oftener_than_it_stands() -> 
 def test_rescraper_can_not_say_a_text_that_would_be_read_otherwise(text: str) -> None:
     with pytest.raises(ValueError, match="can not say RewriteLines"):
         get_dialect("rescraper").format((RewriteLines(10, 19, text),), CHUNK)
+
+
+def test_a_rewritten_text_keeps_the_blank_lines_around_it() -> None:
+    dialect = get_dialect("rewrite")
+    chunk = Chunk(["", " ", "Menu", "  a", "", "b", "", "\t"], 7, (7, 14))
+    removed = (RemoveLines(9, 9),)
+    for answer in ("  a\n\nb", "\n\n\n  a\n\nb\n", "<text>  a\n\nb</text>"):
+        assert dialect.parse(answer, chunk).program == removed
+    assert dialect.format(removed, chunk) == "<text>\n\n \n  a\n\nb\n\n\t\n</text>"
+    for program in ((RemoveLines(7, 9),), (RemoveLines(9, 9), RemoveLines(13, 13))):
+        with pytest.raises(ValueError, match="rewrite can not say RemoveLines"):
+            dialect.format(program, chunk)
+    assert dialect.parse("<text></text>", chunk).program == (RemoveLines(7, 14),)
+    assert dialect.parse("<text></text>", Chunk(["", " "], 0, (0, 1))).program == ()
+
+
+def test_marks_of_the_source_are_no_marks_of_the_answer() -> None:
+    dialect = get_dialect("rewrite")
+    code = Chunk(["Menu", "```", "x = 1", "```"], 0, (0, 3))
+    assert dialect.parse("```\nx = 1\n```", code).program == (RemoveLines(0, 0),)
+    drawing = Chunk(["Menu", "<text>", "a", "</text>", "b"], 0, (0, 4))
+    answer = "Here it is:\n<text>\na\n</text>\nb"
+    assert dialect.parse("<text>\na\n</text>\nb", drawing).program != (RemoveLines(0, 0),)
+    assert "paraphrase" not in {issue.code for issue in dialect.parse(answer, drawing).issues}
+    for program in ((), (RemoveLines(0, 0),), (RemoveLines(4, 4),)):
+        written = dialect.format(program, drawing)
+        assert dialect.parse(written, drawing).program == program
+
+
+def test_a_rewrite_may_be_held_to_deletions_or_allowed_new_lines() -> None:
+    chunk = Chunk(["Menu", "a b"], 3, (3, 4))
+    deleting, inserting = Rewrite("d", mode="delete"), Rewrite("i", mode="insert")
+    assert InsertLines not in deleting.operations and InsertLines in inserting.operations
+    assert [issue.code for issue in deleting.parse("a c", chunk).issues] == ["inserts-text"]
+    program = (RemoveLines(3, 3), InsertLines(5, 1, "new"))
+    assert inserting.parse("a b\nnew", chunk).program == program
+    assert inserting.format(program, chunk) == "<text>\na b\nnew\n</text>"

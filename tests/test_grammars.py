@@ -155,7 +155,8 @@ def test_what_is_allowed_can_be_read(name: str) -> None:
             continue
         ended += 1
         parsed = get_dialect(name).parse(written, chunk)
-        assert {issue.code for issue in parsed.issues} <= HARMLESS, written
+        if name != "rewrite":  # any text at all is an answer, and most are no edit of the chunk's
+            assert {issue.code for issue in parsed.issues} <= HARMLESS, written
         assert parsed.program is not None or parsed.issues
     assert ended > 20
 

@@ -469,6 +469,20 @@ def test_rescraper_reads_what_it_writes(chunk: Chunk, data: st.DataObject) -> No
     assert (parsed.program, parsed.issues) == (program, ())
 
 
+@settings(max_examples=300, deadline=None)
+@given(chunks(), st.data())
+def test_rewrite_reads_what_it_writes(chunk: Chunk, data: st.DataObject) -> None:
+    operation = line_ranges(chunk) | removed_once(chunk, strings)
+    program = tuple(data.draw(st.lists(operation, max_size=3)))
+    dialect = get_dialect("rewrite")
+    try:
+        written = dialect.format(program, chunk)
+    except ValueError:  # there is a smaller program, or the text would be rejected
+        return
+    parsed = dialect.parse(written, chunk)
+    assert (parsed.program, parsed.issues) == (program, ())
+
+
 def _place(operation: Operation) -> object:
     """A string of one line can be removed in one operation only."""
     if isinstance(operation, ReplaceText):
@@ -494,10 +508,10 @@ PIECES = (
     ),
     *("replace_str(", "add_line(", "remove_str(", "remove_all()", "keep_all()", "'a'"),
     *("<extract>", "<keep>", "<edit>", "</edit>", "<delete>", "<rewrite>", "<", "rm ", "sub "),
-    *("1-2", '1: "a"', "-", ":", "\x85"),
+    *("1-2", '1: "a"', "-", ":", "\x85", "<text>", "</text>"),
     *("#", "- ", "--", "1. ", "```", "word", "\u2028", "9" * 30, " ", "\n", "\r\n", "\ud800"),
 )
-SPEAKING = ["prox-chunk", "prox-document", "ultrax", "rescraper", "refinex"]
+SPEAKING = ["prox-chunk", "prox-document", "ultrax", "rescraper", "refinex", "rewrite"]
 pieces = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
 
 

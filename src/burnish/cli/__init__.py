@@ -14,9 +14,11 @@ from burnish import __version__
 from burnish.errors import BurnishError, UsageError
 
 _VERBS = {
+    "annotate": "Label documents with a strong model, to train a refiner on.",
     "apply": "Execute one program on one text.",
     "dialects": "List the program languages that models write.",
     "evaluate": "Measure a refiner against labelled pages or scored documents.",
+    "inspect": "Page through labelled documents: removed text struck out, reasons beside it.",
     "refine": "Refine a corpus: documents in, refined documents and their programs out.",
     "refiners": "List the refiners that are known by name, or show the card of one.",
     "restore": "Bring the original documents of a run back.",

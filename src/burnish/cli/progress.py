@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from burnish.runner.base import Progress as Snapshot
+from burnish.workflows.annotate import Progress as Asking
 
 
 class RunProgress:
@@ -47,6 +48,63 @@ class RunProgress:
             total=snapshot.total_bytes or None,
             completed=snapshot.read_bytes,
             counts=shown,
+        )
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+
+class AnnotationProgress:
+    """Shows documents, answers, tokens and dollars of a run that asks teachers.
+
+    Without a terminal it prints nothing while running.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            _Counts(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("asking", total=None, counts="")
+
+    def update(self, snapshot: Asking) -> None:
+        spent = snapshot.spent
+        shown = (
+            f"{snapshot.looked_at:,}/{snapshot.documents:,} documents  {spent.answers:,} answers  "
+            f"{spent.prompt_tokens:,} tokens read, {spent.completion_tokens:,} written"
+        )
+        if snapshot.dollars is not None:
+            shown += f"  ${snapshot.dollars:,.4f}"
+        if snapshot.failed:
+            shown += f"  failed {snapshot.failed:,}"
+        self._bar.update(
+            self._task,
+            description="asking" if snapshot.round == 1 else "asking again",
+            total=snapshot.documents,
+            completed=snapshot.looked_at,
+            counts=shown,
+        )
+
+    def stopping(self) -> None:
+        self._console.print(
+            "Stopping: waiting for the answers under way, which are paid for. Ctrl-C again leaves "
+            "them.",
+            style="yellow",
         )
 
     def __enter__(self) -> Self:

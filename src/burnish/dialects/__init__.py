@@ -13,6 +13,7 @@ _MODULES = {
     "ultrax": "ultrax",
     "rescraper": "rescraper",
     "refinex": "refinex",
+    "rewrite": "rewrite",
     "line-labels": "line_labels",
 }
 

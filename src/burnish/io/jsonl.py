@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 import orjson
@@ -237,6 +238,23 @@ def lines_of_pieces(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
             open_line.append(piece[start:])
     if open_line:
         yield position, b"".join(open_line)
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file, plain or compressed, that are not blank, numbered from 1.
+
+    Raises InputError, naming the file, where it can not be read to its end.
+    """
+    compression = path.suffix[1:] if path.suffix in (".gz", ".zst") else ""
+    try:
+        lines = lines_of_pieces(decompress(str(path), compression))
+        for number, (position, line) in enumerate(lines, 1):
+            if position == 0:
+                line = line.removeprefix(BYTE_ORDER_MARK)
+            if line and not line.isspace():
+                yield number, line
+    except DamagedFile as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

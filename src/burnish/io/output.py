@@ -185,6 +185,11 @@ class Part:
             self._temporary.unlink(missing_ok=True)
 
 
+def json_part(path: Path, tag: str) -> Part:
+    """A part file of compressed JSON Lines; its rows are written as they are."""
+    return Part(path, tag, _JsonSink)
+
+
 class ShardWriter:
     """Writes the records and rejected rows of one shard."""
 

@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from burnish.annotation.agreement import Agreement, between_annotators, with_gold
 from burnish.errors import InputError
-from burnish.io.jsonl import BYTE_ORDER_MARK, decompress, lines_of_pieces, loads
-from burnish.io.rows import DamagedFile
+from burnish.io.jsonl import loads, numbered_lines
 from burnish.metrics import Counts, pearson, roc_auc
 from burnish.program.limits import count_words
 from burnish.refiners import EngineChoice
+from burnish.report.labelled import REJECTED, labelled_files
 from burnish.schema import Document, Record, Status
 from burnish.workflows.refine import load_pipeline
 
@@ -107,7 +108,8 @@ class DocumentScores:
 class Evaluation:
     """One gold file: all rows, and the rows of each source and of each language.
 
-    `kind` is "lines" or "documents".
+    `kind` is "lines" or "documents". `agreement` tells, where several annotators made the gold, how
+    well each two of them agree: more than that can not be asked of a refiner.
     """
 
     gold: str
@@ -115,6 +117,7 @@ class Evaluation:
     total: LineScores | DocumentScores
     by_source: dict[str, LineScores | DocumentScores]
     by_language: dict[str, LineScores | DocumentScores]
+    agreement: dict[str, Agreement] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -123,6 +126,7 @@ class Evaluation:
             "total": self.total.to_json(),
             "by_source": {name: part.to_json() for name, part in sorted(self.by_source.items())},
             "by_language": {n: part.to_json() for n, part in sorted(self.by_language.items())},
+            "agreement": {pair: found.to_json() for pair, found in self.agreement.items()},
         }
 
 
@@ -147,13 +151,31 @@ def evaluate(
         found.total.add(row, record)
         found.by_source[str(row.get("source") or row.get("file") or "?")].add(row, record)
         found.by_language[str(row.get("lang") or "?")].add(row, record)
+    found.agreement = between_annotators(rows)
+    return found
+
+
+def evaluate_labels(gold: Path, folder: Path) -> Agreement:
+    """How well the labels of a folder, as `burnish annotate` writes them, agree with people's gold
+    for the same documents (by id).
+
+    Raises InputError if either can not be read, or if they have no document in common.
+    """
+    paths = [found.path for found in labelled_files(folder) if found.kind != REJECTED]
+    rows = (row for path in paths for row in read_gold(path))
+    found = with_gold(read_gold(gold), rows)
+    if not found.windows and not found.documents:
+        raise InputError(
+            f"no document of {gold} is labelled in {folder}; they are compared by their ids, and "
+            "lines where the texts are the same"
+        )
     return found
 
 
 def read_gold(path: Path) -> Iterator[Row]:
     """The rows of a gold file, all of one kind. Raises InputError for anything else."""
     kind = None
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         try:
             row = loads(line)
             here = _kind(row)
@@ -165,20 +187,6 @@ def read_gold(path: Path) -> Iterator[Row]:
         yield row
     if kind is None:
         raise InputError(f"{path} is empty")
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file that are not blank, numbered from 1."""
-    compression = path.suffix[1:] if path.suffix in (".gz", ".zst") else ""
-    try:
-        lines = lines_of_pieces(decompress(str(path), compression))
-        for number, (position, line) in enumerate(lines, 1):
-            if position == 0:
-                line = line.removeprefix(BYTE_ORDER_MARK)
-            if line and not line.isspace():
-                yield number, line
-    except DamagedFile as error:
-        raise InputError(f"{path}: {error}") from None
 
 
 def _kind(row: Row) -> str:

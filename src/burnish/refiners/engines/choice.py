@@ -22,7 +22,7 @@ AUTO = "auto"
 _HARMLESS = (
     "api_key_variable", "attempts", "batch_size", "cache_gib", "cache_tokens", "concurrency",
     "cpu_cache_bytes", "first_pause", "gpu_memory_utilization", "prompt_tokens",
-    "requests_per_minute", "timeout",
+    "requests_per_minute", "timeout", "token_limit",
 )  # fmt: skip
 _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "None": (type(None),),

@@ -1,0 +1,214 @@
+"""A folder of labels: the answers and the sample that they rest on, the labels, the data card.
+
+    answers.sqlite                     every answer that came, so that none is paid for twice
+    sample.jsonl.zst, sample.json      the documents that were drawn, and what for
+    train.jsonl.zst, dev.jsonl.zst     documents with scores and a decision
+    chunks_train.jsonl.zst, ...        windows with programs and a label for each line
+    rejected.jsonl.zst                 answers, and rows of input, that could not be used
+    data_card.json, README.md          what all of this is
+
+Labels are a function of the sample and the answers, and are written anew by every run, each file
+at once; the card comes last, so a folder with a card is whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from burnish.annotation.card import readme
+from burnish.annotation.labels import CARRIED, Labels
+from burnish.annotation.sampling import Sample
+from burnish.errors import OutputError
+from burnish.io.output import TEMPORARY, json_part, read_part, sync, write_file
+from burnish.schema import Document, Rejected
+
+ANSWERS = "answers.sqlite"
+_SAMPLE, _SAMPLE_NOTE = "sample.jsonl.zst", "sample.json"
+_REJECTED, _CHUNKS = "rejected", "chunks_"
+_CARD, _README, _LOCK = "data_card.json", "README.md", ".lock"
+_OURS = {ANSWERS, _SAMPLE, _SAMPLE_NOTE, _CARD, _LOCK}
+_TAG = "annotate"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSample:
+    """The documents that were drawn, with the columns that matter for labels; what is known about
+    the drawing; and rows of input that are no documents."""
+
+    documents: list[Document]
+    note: Mapping[str, Any]
+    rejected: list[dict[str, Any]]
+
+
+class LabelFolder:
+    """The folder, made and locked; a context manager.
+
+    Raises OutputError if it holds other things, can not be written, or another process works on it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    def __enter__(self) -> Self:
+        self._check_ours()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._release()
+            raise OutputError(
+                f"another process works on {self.path}; wait for it or stop it"
+            ) from None
+        except OSError as error:
+            if self._lock is None:
+                raise OutputError(f"can not use {self.path}: {error.strerror or error}") from None
+            # Else it is a file system without locks.
+        for path in self.path.glob(f"{TEMPORARY}*"):
+            path.unlink(missing_ok=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _check_ours(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError(f"the output {self.path} is a file, not a folder")
+        names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
+        if names and not names & _OURS:
+            raise OutputError(
+                f"the output folder {self.path} holds other files ({', '.join(sorted(names)[:5])}"
+                "); choose a new or empty folder"
+            )
+
+    # ------------------------------------------------------------------------------ sample
+
+    def sample(self, drawn_for: Mapping[str, Any]) -> StoredSample | None:
+        """The sample that an earlier run drew for the same; None if there is none."""
+        try:
+            note = json.loads((self.path / _SAMPLE_NOTE).read_bytes())
+            if note["drawn_for"] != json.loads(json.dumps(drawn_for)):
+                return None
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+        documents: list[Document] = []
+        rejected: list[dict[str, Any]] = []
+        for row in read_part(self.path / _SAMPLE):
+            if "rejected" in row:
+                rejected.append(dict(row["rejected"]))
+            else:
+                documents.append(Document(row["id"], row["text"], row["columns"], row["origin"]))
+        return StoredSample(documents, note, rejected)
+
+    def keep_sample(
+        self, found: Sample, rejected: Sequence[Rejected], drawn_for: Mapping[str, Any]
+    ) -> None:
+        """Writes a sample; its note comes last."""
+        (self.path / _SAMPLE_NOTE).unlink(missing_ok=True)
+        part = json_part(self.path / _SAMPLE, _TAG)
+        for document in found.documents:
+            part.write(
+                {
+                    "id": document.id,
+                    "origin": document.origin,
+                    "columns": _columns(document),
+                    "text": document.text,
+                }
+            )
+        for row in rejected:
+            part.write({"rejected": {"stage": "input", **row.to_json()}})
+        sync(filter(None, [part.finish()]))
+        part.publish()
+        note = {**_counted(found), "drawn_for": drawn_for}
+        write_file(self.path / _SAMPLE_NOTE, _dump(note), _TAG)
+        sync([self.path])
+
+    # ------------------------------------------------------------------------------ labels
+
+    def write_labels(
+        self,
+        splits: Iterable[str],
+        rejected: Iterable[Mapping[str, Any]],
+        labels: Iterable[tuple[str, Labels]],
+    ) -> None:
+        """Writes each document's labels, given with its split, in place of earlier ones; those
+        that are not complete are left out."""
+        names = [*(f"{kind}{name}" for kind in ("", _CHUNKS) for name in splits), _REJECTED]
+        parts = {name: json_part(self._file(name), _TAG) for name in names}
+        try:
+            for row in rejected:
+                parts[_REJECTED].write(row)
+            for split, found in labels:
+                for row in found.rejected:
+                    parts[_REJECTED].write({**row, "split": split})
+                if found.missing:
+                    continue
+                for row in found.documents:
+                    parts[split].write(row)
+                for row in found.windows:
+                    parts[f"{_CHUNKS}{split}"].write(row)
+            sync(path for part in parts.values() if (path := part.finish()))
+        except BaseException:
+            for part in parts.values():
+                part.abort()
+            raise
+        (self.path / _CARD).unlink(missing_ok=True)
+        for part in parts.values():
+            part.publish()
+        sync([self.path])
+
+    def rows(self, splits: Iterable[str]) -> Iterator[Mapping[str, Any]]:
+        """All rows of gold."""
+        for name in splits:
+            for kind in ("", _CHUNKS):
+                yield from read_part(self._file(f"{kind}{name}"))
+
+    def write_card(self, card: Mapping[str, Any]) -> None:
+        """Writes the data card, for people and for programs."""
+        write_file(self.path / _README, readme(card).encode("utf-8", "replace"), _TAG)
+        write_file(self.path / _CARD, _dump(card), _TAG)
+        sync([self.path])
+
+    def _file(self, name: str) -> Path:
+        return self.path / f"{name}.jsonl.zst"
+
+
+def _columns(document: Document) -> dict[str, Any]:
+    """What prompts, splits and labels need of a row."""
+    columns = document.columns
+    found = {name: columns[name] for name in (*CARRIED, "math") if name in columns}
+    return {n: v for n, v in found.items() if isinstance(v, str | int | float | bool)}
+
+
+def _counted(found: Sample) -> dict[str, Any]:
+    return {
+        "drawn": len(found.documents),
+        "seen": found.seen,
+        "blank": found.blank,
+        "duplicates": found.duplicates,
+        "rejected": found.rejected,
+        "damaged": found.damaged,
+        "strata": {name: asdict(stratum) for name, stratum in found.strata.items()},
+    }
+
+
+def _dump(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, indent=1) + "\n").encode()
