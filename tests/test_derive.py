@@ -333,6 +333,13 @@ def test_with_room_for_new_text_any_text_can_be_inserted(given_texts: tuple[str,
     assert found.program is not None or found.reason == "truncated"
 
 
+@FAST
+@given(deletions())
+def test_deletions_are_no_paraphrase(given_texts: tuple[str, str, bool]) -> None:
+    source, refined, _ = given_texts
+    assert derive(source, refined, max_new=0).reason in ("", "truncated")
+
+
 # ------------------------------------------------------------------------------------ dialects
 
 

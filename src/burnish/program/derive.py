@@ -115,8 +115,7 @@ def derive(
     if places is not None:
         return _proved(source, refined, removal(set(range(len(a))).difference(places)))
     try:
-        plan = _plan(a, b, mode)
-        _check_new(plan, max_new)
+        plan = _deleting(a, b) if mode == "delete" else _editing(a, b, mode, max_new)
         return _executed(source, refined, plan, mode)
     except _Rejected as rejection:
         return Derivation(None, *rejection.args)
@@ -181,19 +180,33 @@ class _Plan:
         return [j for gap in gaps for j in range(gap.j, gap.j_end)]
 
 
-def _plan(a: list[str], b: list[str], mode: Mode) -> _Plan:
-    """Raises _Rejected for what the mode does not allow."""
-    blocks = _shortened(a, b) if mode == "delete" else _edited(a, b, mode)
-    if blocks is None:  # not only deletions
-        plan = _with_changes(a, b, _edited(a, b, "edit"), _changes)
-        _check_end(plan)
-        raise _not_deleted(plan)
-    plan = _with_changes(a, b, blocks, _deletions if mode == "delete" else _changes)
-    if mode == "edit" and plan.new_lines and (blocks := _shortened(a, b)):
-        plan = _with_changes(a, b, blocks, _deletions)
+def _deleting(a: list[str], b: list[str]) -> _Plan:
+    """Raises _Rejected where more than deletions is needed."""
+    blocks = _shortened(a, b)
+    plan = _with_changes(a, b, blocks or _edited(a, b, "edit"), _deletions if blocks else _changes)
     _check_end(plan)
+    if blocks is None:
+        raise _not_deleted(plan)
+    return plan
+
+
+def _editing(a: list[str], b: list[str], mode: Mode, max_new: int | None) -> _Plan:
+    """Raises _Rejected where too much is new, and in mode "edit" for any new line."""
+    plan = _with_changes(a, b, _edited(a, b, mode), _changes)
+    _check_end(plan)
+    size = sum(map(len, b))
+    allowed = max(_NEW_FLOOR, size // _NEW_SHARE) if max_new is None else max_new
     if mode == "edit" and plan.new_lines:
-        raise _not_inserted(plan)
+        rejection: _Rejected | None = _not_inserted(plan, allowed)
+    else:
+        rejection = _paraphrased(plan, size, allowed)
+    if rejection is None:
+        return plan
+    blocks = _shortened(a, b)  # what looks like that may still be no more than deletions
+    if blocks is None:
+        raise rejection
+    plan = _with_changes(a, b, blocks, _deletions)
+    _check_end(plan)
     return plan
 
 
@@ -205,20 +218,6 @@ def _with_changes(
         old, new = "\n".join(a[i:i_end]), "\n".join(b[j:j_end])
         changes.append([] if old == new else compare(old, new))
     return _Plan(a, b, blocks, changes)
-
-
-def _check_new(plan: _Plan, max_new: int | None) -> None:
-    """Raises _Rejected where too much of the refined text is not from the source."""
-    new = [change.new for changes in plan.changes for change in changes]
-    known = set(plan.a) if plan.new_lines else set()
-    new += (plan.b[j] for j in plan.new_lines if plan.b[j] not in known)
-    count = sum(len("".join(text.split())) for text in new)
-    size = sum(map(len, plan.b))
-    allowed = max(_NEW_FLOOR, size // _NEW_SHARE) if max_new is None else max_new
-    if count > allowed:
-        quoted = _quote(max(new, key=len))
-        detail = f"{count} of {size} characters are new, {allowed} are allowed; such as {quoted}"
-        raise _Rejected("paraphrase", detail)
 
 
 def _check_end(plan: _Plan) -> None:
@@ -262,7 +261,20 @@ def _check_cut(kept: str, gone: str) -> None:
     raise _Rejected("truncated", f"the text ends with {end}, where the source goes on: {rest}")
 
 
-def _not_inserted(plan: _Plan) -> _Rejected:
+def _paraphrased(plan: _Plan, size: int, allowed: int) -> _Rejected | None:
+    """Whether more characters than are allowed are not from the source."""
+    known = set(plan.a)
+    new = [change.new for changes in plan.changes for change in changes]
+    new += (plan.b[j] for j in plan.new_lines if plan.b[j] not in known)
+    count = sum(len("".join(text.split())) for text in new)
+    if count <= allowed:
+        return None
+    longest = _quote(max(new, key=len))
+    detail = f"{count} of {size} characters are new, {allowed} are allowed; such as {longest}"
+    return _Rejected("paraphrase", detail)
+
+
+def _not_inserted(plan: _Plan, allowed: int) -> _Rejected:
     """Why lines that are not in the source are no edit of it."""
     lines = [plan.b[j] for j in plan.new_lines]
     known, source = set(plan.a), "\n".join(plan.a)
@@ -274,16 +286,17 @@ def _not_inserted(plan: _Plan) -> _Rejected:
         longest = _quote(max(moved, key=len))
         return _Rejected("reordered", f"{longest} stands at another place in the source")
     longest = _quote(max(lines, key=len))
-    if size > max(_NEW_FLOOR, sum(map(len, plan.b)) // _NEW_SHARE):
-        return _Rejected("paraphrase", f"{size} characters of lines are new; such as {longest}")
+    if size > allowed:
+        detail = f"{size} characters of lines are new, {allowed} are allowed; such as {longest}"
+        return _Rejected("paraphrase", detail)
     return _Rejected("inserts text", f"the line {longest} is not in the source")
 
 
 def _not_deleted(plan: _Plan) -> _Rejected:
     """Why an edit is no deletion."""
     if plan.new_lines:
-        reason, detail = _not_inserted(plan).args
-        return _Rejected("reordered" if reason == "reordered" else "inserts text", detail)
+        reason, detail = _not_inserted(plan, len("".join(plan.b))).args
+        return _Rejected("inserts text" if reason == "paraphrase" else reason, detail)
     new = [change.new for changes in plan.changes for change in changes if change.new]
     if new:
         return _Rejected("inserts text", f"{_quote(max(new, key=len))} is added")
