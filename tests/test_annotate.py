@@ -305,6 +305,19 @@ def test_evaluate_reads_what_annotate_writes(server: Played, tmp_path: Path) -> 
     assert told.total.to_json()["removed_lines"]["f1"] > 0.5
 
 
+def test_train_reads_what_annotate_writes(server: Played, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="training needs torch")
+    from burnish.training.document_head import _labelled
+    from burnish.training.pages import gold_pages
+
+    run(config(server, tmp_path / "seed"))
+    pages = gold_pages(tmp_path, "seed/chunks_train", "chunks", headlines=True)
+    assert len(pages) == len(found(tmp_path / "seed", "chunks_train"))
+    assert {label for page in pages for label in page.labels} == {0, 1}
+    documents = _labelled(tmp_path / "seed" / "train.jsonl.zst")
+    assert documents.scores.shape == (len(found(tmp_path / "seed", "train")), 3)
+
+
 def test_labels_are_judged_against_human_gold(server: Played, tmp_path: Path) -> None:
     """Pages with labels are annotated as their lines, and found again by their ids."""
     labels = tmp_path / "labels"

@@ -11,7 +11,8 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from burnish.dialects.base import Prompt
 from burnish.errors import OutputError
 
 _WAIT_SECONDS = 60.0  # for another process that writes to the same file
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")  # the last: another table
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,28 +95,37 @@ class Usage:
 
 
 class Answers:
-    """The answers in a file, by key; may be used from several threads and processes."""
+    """The answers in a file, by key; may be used from several threads and processes.
+
+    Every method but `close` raises OutputError where the file can not be read or written.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Opens the file, or makes it. Raises OutputError where that can not be."""
+        """Opens the file, or makes it. Raises OutputError where it can not be written to, so that
+        this is known before an answer is paid for."""
         self.path = path
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = sqlite3.connect(path, timeout=_WAIT_SECONDS, check_same_thread=False)
-            with self._file:
-                self._file.execute(
+        except (sqlite3.Error, OSError) as error:
+            raise self._fault(error) from None
+        try:
+            with self._opened() as file:
+                file.execute("BEGIN IMMEDIATE")
+                file.execute(
                     "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY,"
                     " teacher TEXT NOT NULL, text NOT NULL, finish TEXT NOT NULL,"
                     " prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,"
                     " completion_tokens INTEGER NOT NULL) WITHOUT ROWID"
                 )
-        except (sqlite3.Error, OSError) as error:
-            raise OutputError(f"the answers in {path} can not be opened: {error}") from None
+        except OutputError:
+            self.close()
+            raise
 
     def find(self, key: str) -> Answer | None:
-        with self._lock:
-            row = self._file.execute(
+        with self._opened() as file:
+            row = file.execute(
                 "SELECT text, finish, prompt_tokens, cached_tokens, completion_tokens"
                 " FROM answers WHERE key = ?",
                 (key,),
@@ -122,27 +133,23 @@ class Answers:
         return None if row is None else Answer(_text(row[0]), *row[1:])
 
     def keep(self, key: str, teacher: str, answer: Answer) -> None:
-        """Writes an answer; of two under the same key the first stays. Raises OutputError where it
-        can not be written."""
+        """Writes an answer; of two under the same key the first stays."""
         values = (
             answer.finish,
             answer.prompt_tokens,
             answer.cached_tokens,
             answer.completion_tokens,
         )
-        try:
-            with self._lock, self._file:
-                self._file.execute(
-                    "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (key, teacher, _stored(answer.text), *values),
-                )
-        except sqlite3.Error as error:
-            raise OutputError(f"an answer can not be written to {self.path}: {error}") from None
+        with self._opened() as file:
+            file.execute(
+                "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (key, teacher, _stored(answer.text), *values),
+            )
 
     def usage(self, teacher: str) -> Usage:
         """What all answers of a teacher in the file came to."""
-        with self._lock:
-            row = self._file.execute(
+        with self._opened() as file:
+            row = file.execute(
                 "SELECT count(*), total(prompt_tokens), total(cached_tokens),"
                 " total(completion_tokens) FROM answers WHERE teacher = ?",
                 (teacher,),
@@ -152,6 +159,26 @@ class Answers:
     def close(self) -> None:
         with self._lock:
             self._file.close()
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        """The file for one thread at a time; what is written is on disk at the end."""
+        try:
+            with self._lock, self._file:
+                yield self._file
+        except sqlite3.Error as error:
+            raise self._fault(error) from None
+
+    def _fault(self, error: sqlite3.Error | OSError) -> OutputError:
+        if getattr(error, "sqlite_errorname", "").startswith(_DAMAGED):
+            return OutputError(
+                f"{self.path} is damaged, or no file of answers ({error}). Bring a copy of it back, "
+                "or move it away: then all is asked again"
+            )
+        return OutputError(
+            f"the answers in {self.path} can not be read or written ({error}). Mend that and run "
+            "the same command again: the answers that are there stay"
+        )
 
 
 def _stored(text: str) -> str | bytes:

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from burnish.annotation.answers import Answer, Answers, Question, Usage
 from burnish.annotation.bill import Ledger, expected, expected_tokens
+from burnish.dialects.base import Prompt
 from burnish.errors import RefinerError, UsageError
 from burnish.refiners.checkpoint import Checkpoint, Template, find_weights
 from burnish.refiners.engines.base import Completion, Engine, Request
@@ -96,7 +97,7 @@ class ServerTeacher:
             engine = self._engine
         return engine.generate(
             [
-                Request((), q.max_tokens, chat=q.prompt, seed=q.number if q.number else None)
+                Request((), q.max_tokens, chat=_sendable(q.prompt), seed=q.number or None)
                 for q in questions
             ]
         )
@@ -200,6 +201,15 @@ def make_teacher(
     return LocalTeacher(place, choice)
 
 
+def _sendable(prompt: Prompt) -> Prompt:
+    """The prompt as a server can get it, and as the tokenizer of a model here does: with a question
+    mark for each lone surrogate, which UTF-8 has no bytes for."""
+    return Prompt(
+        prompt.system.encode("utf-8", "replace").decode(),
+        prompt.user.encode("utf-8", "replace").decode(),
+    )
+
+
 def _tell(engine: Engine | None, what: str) -> None:
     """Calls the engine's method of that name, if there is an engine and it has one."""
     method = getattr(engine, what, None)
@@ -259,8 +269,9 @@ def ask(
         raise
     finally:
         teacher.stop()
+        end = time.monotonic() + _GRACE_SECONDS  # of all together
         for thread in threads:
-            thread.join(_GRACE_SECONDS)
+            thread.join(max(end - time.monotonic(), 0.0))
         teacher.ready()
     if asking.error is not None:
         raise asking.error
@@ -320,6 +331,10 @@ class _Asking:
                     self._questions = chain([asked], self._questions)
                     break
                 batch.append((asked, most))
+            if self.stopped.is_set():  # while there was no room, or labels were looked at
+                for asked, most in batch:
+                    self._settle(asked, most, "")
+                return []
             return batch
 
     def _ask(self, batch: Sequence[tuple[Asked, Usage]]) -> None:

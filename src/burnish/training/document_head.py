@@ -147,7 +147,7 @@ def _labelled(path: Path) -> Labelled:
     scores = [[record[target] for target in TARGETS] for record in records]
     return Labelled(
         [record["text"] for record in records],
-        [record["domain"] or record["id"] for record in records],
+        [record.get("domain") or record["id"] for record in records],
         np.array(scores, np.float64),
     )
 
