@@ -291,7 +291,7 @@ def test_progress_tells_tokens_and_dollars(server: Played, tmp_path: Path) -> No
     run(config(server, tmp_path, prices=(Price(1.0, 4.0, 0.1),)), seen.append)
     assert seen[-1].spent.answers == len(seen)
     assert all(snapshot.dollars is not None for snapshot in seen)
-    assert {snapshot.round for snapshot in seen} == {1, 2}
+    assert {snapshot.phase for snapshot in seen} == {"asking", "asking again"}
 
 
 # ---------------------------------------------------------------------------------- read by others

@@ -85,16 +85,16 @@ class AnnotationProgress:
     def update(self, snapshot: Asking) -> None:
         spent = snapshot.spent
         shown = (
-            f"{snapshot.looked_at:,}/{snapshot.documents:,} documents  {spent.answers:,} answers  "
-            f"{spent.prompt_tokens:,} tokens read, {spent.completion_tokens:,} written"
+            f"{snapshot.looked_at:,} documents  {spent.answers:,} answers  "
+            f"{_short(spent.prompt_tokens)} tokens read, {_short(spent.completion_tokens)} written"
         )
         if snapshot.dollars is not None:
-            shown += f"  ${snapshot.dollars:,.4f}"
+            shown += f"  ${snapshot.dollars:,.2f}"
         if snapshot.failed:
             shown += f"  failed {snapshot.failed:,}"
         self._bar.update(
             self._task,
-            description="asking" if snapshot.round == 1 else "asking again",
+            description=snapshot.phase,
             total=snapshot.documents,
             completed=snapshot.looked_at,
             counts=shown,
@@ -118,6 +118,19 @@ class AnnotationProgress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+
+
+def _short(count: int) -> str:
+    """A number in three or four characters.
+
+    >>> _short(950), _short(9_500), _short(468_378), _short(12_345_678)
+    ('950', '9.5k', '468k', '12.3M')
+    """
+    for size, sign in ((1_000_000, "M"), (1_000, "k")):
+        if count >= size:
+            value = count / size
+            return f"{value:.0f}{sign}" if value >= 100 else f"{value:.1f}{sign}"
+    return str(count)
 
 
 class _Counts(ProgressColumn):

@@ -94,11 +94,12 @@ class Config:
 class Progress:
     """Where a run stands.
 
-    `looked_at` of `documents` have been asked about in this round; the first round asks
-    everything, later ones what could not be used. `failed` questions got no answer.
+    `phase` tells what is done: "trying joint calls", "trying separate calls", "asking", and "asking
+    again" for what could not be used. `looked_at` of `documents` have been asked about in it;
+    `failed` questions got no answer.
     """
 
-    round: int
+    phase: str
     looked_at: int
     documents: int
     spent: Usage
@@ -281,14 +282,15 @@ class _Work:
         """Asks until no document has an open question or the budget ends; how many answered."""
         asked = 0
 
-        def ask_about(documents: Sequence[Document]) -> None:
+        def ask_about(documents: Sequence[Document], phase: str) -> None:
             nonlocal asked
             for number in itertools.count(1):
                 documents = [d for d in documents if self.labeller.label(d).missing]
                 if not documents or self.ledger.exhausted:
                     return
                 for n in range(len(self.teachers)):
-                    asking = _Round(self, n, number, documents, on_progress)
+                    told = phase if number == 1 else "asking again"
+                    asking = _Round(self, n, told, documents, on_progress)
                     asking.run(on_stopping)
                     asked += asking.answered
 
@@ -296,11 +298,11 @@ class _Work:
             labels: list[list[Labels]] = []
             for calls in ("joint", "separate"):
                 self.labeller = self._labeller(calls)
-                ask_about(self._tried)
+                ask_about(self._tried, f"trying {calls} calls")
                 labels.append([self.labeller.label(document) for document in self._tried])
             self.choice = choose(zip(*labels, strict=True))
             self.labeller = self._labeller(self.choice.calls)
-        ask_about(self.documents)
+        ask_about(self.documents, "asking")
         return asked
 
     def write(self) -> Mapping[str, Any]:
@@ -369,12 +371,12 @@ class _Round:
         self,
         work: _Work,
         teacher: int,
-        number: int,
+        phase: str,
         documents: list[Document],
         on_progress: OnProgress,
     ) -> None:
         self.answered = 0
-        self._work, self._teacher, self._number = work, teacher, number
+        self._work, self._teacher, self._phase = work, teacher, phase
         self._documents = documents
         self._looked_at = 0
         self._on_progress = on_progress
@@ -404,7 +406,7 @@ class _Round:
         ledger = self._work.ledger
         self._on_progress(
             Progress(
-                self._number,
+                self._phase,
                 self._looked_at,
                 len(self._documents),
                 ledger.usage,
