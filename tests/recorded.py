@@ -16,14 +16,9 @@ from typing import Any
 
 from played import Answer, Body, Played, answer, playing, problem
 
-from burnish.annotation.prompts import (
-    MODES,
-    VARIANTS,
-    Task,
-    chunk_tasks,
-    document_tasks,
-    rewrite_task,
-)
+from burnish.annotation.prompts import Task, chunk_tasks, document_tasks, rewrite_task
+from burnish.annotation.variants import VARIANTS
+from burnish.program.derive import MODES
 
 FOLDER = Path(__file__).parent / "fixtures" / "annotation"
 DOCUMENTS = FOLDER / "documents.jsonl"

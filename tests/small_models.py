@@ -35,6 +35,16 @@ def make_model(folder: Path, family: str, *, hidden: int = 128, layers: int = 3)
     return pages
 
 
+def make_base(folder: Path, family: str, *, hidden: int = 64, layers: int = 2) -> Path:
+    """Writes a model that has learnt nothing, to be trained."""
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tokenizer(folder, family, made_pages(PAGES))
+    size = Checkpoint(folder).tokens.size
+    _model(family, hidden, layers, size, folder).save_pretrained(folder)
+    return folder
+
+
 # ---------------------------------------------------------------------------------- the model
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from burnish.annotation import prompts
 from burnish.annotation.answers import Answer, Question
 from burnish.annotation.labels import Labeller, Labels
 from burnish.annotation.policy import Policy
 from burnish.annotation.votes import Annotator
-from burnish.errors import UsageError
+from burnish.errors import InputError, UsageError
 from burnish.program.executor import execute
 from burnish.program.limits import Limits
 from burnish.program.operations import from_json
 from burnish.schema import Document, Edit, apply_edits
 
+PACKAGED = Path(prompts.__file__).parent.parent / "recipes" / "annotation"
 PAGE = "\n".join(
     [
         "Home | About",
@@ -385,3 +389,11 @@ def test_deleting_allows_nothing_new() -> None:
 def test_settings_that_can_not_be_meant(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         Policy(**settings).check()
+
+
+def test_all_prompts_are_read_before_anything_is_asked(tmp_path: Path) -> None:
+    folder = tmp_path / "prompts"
+    shutil.copytree(PACKAGED, folder)
+    (folder / "chunk" / "code" / "links.txt").unlink()
+    with pytest.raises(InputError, match=r"links\.txt can not be read"):
+        Labeller(chunk(prompts=folder), ONE, lambda annotator, question: None)

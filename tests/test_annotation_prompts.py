@@ -16,23 +16,21 @@ from typing import Any
 import pytest
 
 import burnish.annotation.prompts as prompts
+from burnish.annotation.prompt_files import PromptFile, read_prompt
 from burnish.annotation.prompts import (
     KINDS,
-    MODES,
-    SCORES,
-    VARIANTS,
-    PromptFile,
     Task,
     again,
     chunk_tasks,
     document_tasks,
-    read_prompt,
-    read_score,
     rewrite_task,
-    sections,
 )
+from burnish.annotation.scores import SCORES, read_score
+from burnish.annotation.sections import sections
+from burnish.annotation.variants import VARIANTS
 from burnish.dialects import get_dialect
 from burnish.errors import InputError, UsageError
+from burnish.program.derive import MODES
 from burnish.program.executor import Outcome, execute_parsed
 from burnish.program.lines import Chunk
 from burnish.program.operations import Program, ReplaceText, cut

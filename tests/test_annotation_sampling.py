@@ -253,7 +253,7 @@ def test_languages(monkeypatch: pytest.MonkeyPatch):
     languages._identifier.cache_clear()
     with pytest.raises(MissingExtra, match=r"burnish\[annotate\]"):
         recognise(ENGLISH)
-    assert variant_of(ENGLISH, "en", {}) == "web"
+    assert variant_of(doc(ENGLISH, lang="en")) == "web"
     monkeypatch.undo()
     pytest.importorskip("py3langid", reason="needs the extra annotate")
     assert [recognise(ENGLISH), recognise(GERMAN), recognise("§")] == ["en", "de", "und"]
@@ -267,15 +267,17 @@ TEX = r"Let \(x \in \mathbb{R}\) with $x^{2} \leq 1$. Then \[ \sum_i x_i = 0 \].
 
 
 def test_variants():
-    assert variant_of(TEX, "en", {}) == "math"
-    assert variant_of("x ≤ 1 and y ≥ 2, as we saw. " + ENGLISH * 90, "en", {"math": True}) == "math"
-    assert variant_of(ENGLISH, "en", {"math": True}) == "web"  # the column alone is no proof
-    assert variant_of(CODE * 3, "es", {}) == "code"
-    assert variant_of(GERMAN, None, {"lang": "de"}) == "multilingual"
-    assert variant_of("12 34", "zxx", {}) == "web"
+    assert variant_of(doc(TEX, lang="en")) == "math"
+    formulas = "x ≤ 1 and y ≥ 2, as we saw. " + ENGLISH * 90
+    assert variant_of(doc(formulas, lang="en", math=True)) == "math"
+    # The column alone is no proof.
+    assert variant_of(doc(ENGLISH, lang="en", math=True)) == "web"
+    assert variant_of(doc(CODE * 3, lang="es")) == "code"
+    assert variant_of(doc(GERMAN, lang="de")) == "multilingual"
+    assert variant_of(doc("12 34", lang="zxx")) == "web"
     prose = "We sell:\n- otters (small);\n- beavers;\n- voles (two);\n- mice;\n- rats;\n- bats;\n"
-    assert variant_of(prose, "en", {}) == "web"
-    assert variant_of("<unk> was born in <unk> .\n" * 9, "en", {}) == "web"
+    assert variant_of(doc(prose, lang="en")) == "web"
+    assert variant_of(doc("<unk> was born in <unk> .\n" * 9, lang="en")) == "web"
 
 
 @needs_data
@@ -284,7 +286,7 @@ def test_real_documents_of_each_kind():
     for row in read_corpus([CORPUS / "c4_dolma_redpajama_rows.jsonl.zst"]):
         assert isinstance(row, Document)
         source = row.columns["source"]
-        kinds[source][variant_of(row.text, None, row.columns)] += 1
+        kinds[source][variant_of(row)] += 1
     assert kinds["llm-foundry:arxiv"]["math"] >= 18
     assert kinds["data-juicer:stack_exchange"]["code"] >= 37
     assert set(kinds["c4 (OLMo fixtures)"]) == {"web"}

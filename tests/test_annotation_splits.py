@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from burnish.annotation import splits
+from burnish.annotation.near_copies import Sketcher, near_copies
 from burnish.annotation.sampling import read_corpus
-from burnish.annotation.splits import (
-    Sketcher,
-    check_shares,
-    components,
-    near_copies,
-    shares_reached,
-    site_of,
-    split,
-)
+from burnish.annotation.sites import site_of
+from burnish.annotation.splits import check_shares, components, split
 from burnish.errors import UsageError
 from burnish.schema import Document
 
@@ -31,6 +26,12 @@ CORPUS = ROOT.parent / "shared" / "data" / "corpus"
 needs_data = pytest.mark.skipif(not CORPUS.exists(), reason="needs the folder shared/data")
 
 SHARES = {"train": 0.5, "dev": 0.3, "test": 0.2}
+
+
+def shares_reached(assigned: Mapping[str, str], shares: Mapping[str, float]) -> dict[str, float]:
+    """The share that each split came to have of the documents that are in one, by id."""
+    counts = Counter(assigned.values())
+    return {name: counts[name] / len(assigned) for name in shares}
 
 
 def words(seed: Any, count: int = 200) -> list[str]:
@@ -213,6 +214,12 @@ def test_a_component_that_is_too_large_is_cut_into_sites(monkeypatch: pytest.Mon
 def test_shares_that_are_none(shares: dict[str, float]):
     with pytest.raises(UsageError, match="with sum 1"):
         check_shares(shares)
+
+
+@pytest.mark.parametrize("name", ["", "rejected", "sample", "chunks_train", "../x", "a/b", ".x"])
+def test_names_that_would_be_those_of_other_files(name: str):
+    with pytest.raises(UsageError, match="name of a split"):
+        check_shares({"train": 0.5, name: 0.5})
 
 
 @needs_data

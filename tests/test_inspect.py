@@ -20,18 +20,10 @@ from rich.console import Console
 
 from burnish.cli.inspect import command
 from burnish.errors import InputError
-from burnish.report.labelled import (
-    CHUNK,
-    DOCUMENT,
-    REJECTED,
-    Found,
-    LabelledFile,
-    Wanted,
-    disagree,
-    find,
-    labelled_files,
-)
-from burnish.report.labelled_page import Look, line_pieces, page
+from burnish.io.labels import CHUNK, DOCUMENT, REJECTED, LabelledFile, labelled_files
+from burnish.report.labelled import Found, Wanted, disagree, find
+from burnish.report.labelled_page import Look, page
+from burnish.report.line_pieces import line_pieces
 from burnish.report.visible import visible
 
 Row = dict[str, Any]

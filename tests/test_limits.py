@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from burnish.program.executor import execute, execute_parsed
-from burnish.program.limits import Limits, count_words
+from burnish.program.limits import Limits
 from burnish.program.operations import InsertLines, RemoveLines, ReplaceText, RewriteLines
+from burnish.program.words import count_words
 from burnish.schema import Issue, Status
 
 HUNDRED = "\n".join(f"w{n}" for n in range(100))

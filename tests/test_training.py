@@ -112,7 +112,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_tagger_is_made_from_data_and_refines(data: Path, tmp_path: Path) -> None:
-    from burnish.workflows.train import Config, run
+    from burnish.workflows.train_tagger import Config, run
 
     said: list[str] = []
     config = Config(data=data, output=tmp_path / "tagger", seed=3, quick=True)
@@ -134,7 +134,7 @@ def test_a_tagger_is_made_from_data_and_refines(data: Path, tmp_path: Path) -> N
 
 def test_a_missing_part_of_the_data_is_named(tmp_path: Path) -> None:
     from burnish.errors import InputError
-    from burnish.workflows.train import Config, run
+    from burnish.workflows.train_tagger import Config, run
 
     with pytest.raises(InputError, match="boilerplate"):
         run(Config(data=tmp_path, output=tmp_path / "out"))

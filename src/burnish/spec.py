@@ -6,8 +6,10 @@ Nobody types a window size twice: training writes the card, inference reads it.
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from itertools import pairwise
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ OUR_EXECUTION = "burnish"
 TEMPLATES = ("llama2", "qwen3", "own", "plain")
 HUB = "hf:"  # before organisation/name of a model on the Hugging Face hub
 MEASURES = ("tokens", "characters")
+CALIBRATED = ("noise", "keep")
+"""Scores that a card may map to probabilities."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,14 +102,64 @@ class ModelSpec:
     measure: str = "tokens"
 
 
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a refiner's own score means: a map from it to a probability, both from 0 to 1.
+
+    Straight lines between `points`, (score, probability), which begin at score 0 and end at score
+    1. Scores and probabilities strictly ascend, so that a cut of the one is a cut of the other.
+    """
+
+    points: tuple[tuple[float, float], ...]
+
+    @property
+    def scores(self) -> list[float]:
+        return [score for score, _ in self.points]
+
+    @property
+    def probabilities(self) -> list[float]:
+        return [probability for _, probability in self.points]
+
+    def __call__(self, score: float) -> float:
+        """The probability of a score. Raises ValueError outside 0 to 1."""
+        if not 0 <= score <= 1:
+            raise ValueError(f"a score is a number from 0 to 1, not {score}")
+        above = min(max(bisect_right(self.points, (score, inf)), 1), len(self.points) - 1)
+        (x, y), (next_x, next_y) = self.points[above - 1], self.points[above]
+        return (next_y - y) / (next_x - x) * (score - x) + y
+
+    def to_json(self) -> list[list[float]]:
+        return [list(point) for point in self.points]
+
+    @classmethod
+    def from_json(cls, points: Any) -> Calibration:
+        """Raises RefinerError for what is no such map."""
+        if not (
+            isinstance(points, list)
+            and len(points) >= 2
+            and all(isinstance(point, list) and len(point) == 2 for point in points)
+            and all(_SHARE.allows(value) for point in points for value in point)
+            and points[0][0] == 0
+            and points[-1][0] == 1
+            and all(a < b and c < d for (a, c), (b, d) in pairwise(points))
+        ):
+            raise RefinerError(
+                "must be a list of [score, probability] from score 0 to score 1, both ascending "
+                f"and from 0 to 1, not {points!r}"
+            )
+        return cls(tuple((float(x), float(y)) for x, y in points))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefinerCard:
     """What a refiner is, how it is run, what it was made from and how good it is.
 
     `kind` names the class of refiner ("tagger", "causal"); `stages` its settings by stage name;
-    `model` the language model of a causal one; `thresholds` its decision points; `data` the
-    training files with their SHA-256; `metrics` what was measured, by gold file; `notes` what else
-    a reader should know (source, licence).
+    `model` the language model of a causal one; `thresholds` its decision points, in the network's
+    own scores; `calibration` what these scores mean as probabilities ("noise" of a line, "keep" of
+    a document; a score without an entry is one already); `data` the training files with their
+    SHA-256; `metrics` what was measured, by gold file; `notes` what else a reader should know
+    (source, licence).
     """
 
     name: str
@@ -114,11 +168,13 @@ class RefinerCard:
     stages: Mapping[str, StageSpec]
     model: ModelSpec | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
+        maps = {name: found.to_json() for name, found in self.calibration.items()}
         return {
             "name": self.name,
             "kind": self.kind,
@@ -126,6 +182,7 @@ class RefinerCard:
             "stages": {name: spec.to_json() for name, spec in self.stages.items()},
             **({} if self.model is None else {"model": asdict(self.model)}),
             "thresholds": dict(self.thresholds),
+            **({"calibration": maps} if maps else {}),
             "data": dict(self.data),
             "metrics": dict(self.metrics),
             "notes": dict(self.notes),
@@ -175,7 +232,16 @@ class RefinerCard:
                 stage.dialect != "prox-document" for stage in stages.values()
             ):
                 raise RefinerError("model.max_text would cut numbered lines; a window bounds them")
-        return cls(**{**data, "stages": stages, "model": model})
+        maps = {}
+        for name, points in data.get("calibration", {}).items():
+            if name not in CALIBRATED:
+                known = ", ".join(CALIBRATED)
+                raise RefinerError(f"calibration.{name} is unknown; known: {known}")
+            try:
+                maps[name] = Calibration.from_json(points)
+            except RefinerError as error:
+                raise RefinerError(f"calibration.{name} {error}") from None
+        return cls(**{**data, "stages": stages, "model": model, "calibration": maps})
 
 
 # ------------------------------------------------------------------------------------ checks
@@ -267,6 +333,7 @@ _CARD_RULES = {
     "stages": _OBJECT,
     "model": _or_null(_OBJECT),
     "thresholds": _OBJECT,
+    "calibration": _OBJECT,
     "data": _OBJECT,
     "metrics": _OBJECT,
     "notes": _OBJECT,

@@ -173,6 +173,16 @@ class Pipeline:
         self._most = batch_documents, batch_characters
         self._overlap = overlap
 
+    def with_refiners(self, refiners: Sequence[Refiner]) -> Pipeline:
+        """The same pipeline with other refiners, one for each stage."""
+        documents, characters = self._most
+        return Pipeline(
+            [Stage(old.spec, new) for old, new in zip(self.stages, refiners, strict=True)],
+            batch_documents=documents,
+            batch_characters=characters,
+            overlap=self._overlap,
+        )
+
     def run(self, documents: Iterable[Document]) -> Iterator[Record]:
         """One record for each document, in order."""
         batches = _batches(documents, *self._most)

@@ -36,13 +36,15 @@ class Agreement:
 
     def add_document(self, one: Row, other: Row) -> None:
         """Counts the scores and the decision about a document in, as far as both sides have
-        them."""
-        self.documents += 1
-        if one.get("keep") is not None and other.get("keep") is not None:
-            self.keep.add(bool(one["keep"]), bool(other["keep"]))
-        for name, pairs in (("edu", self.edu), ("format", self.format)):
-            if one.get(name) is not None and other.get(name) is not None:
-                pairs.append((float(one[name]), float(other[name])))
+        them; without any the document does not count."""
+        names = ("keep", "edu", "format")
+        shared = [n for n in names if one.get(n) is not None and other.get(n) is not None]
+        self.documents += bool(shared)
+        for name in shared:
+            if name == "keep":
+                self.keep.add(bool(one["keep"]), bool(other["keep"]))
+            else:
+                getattr(self, name).append((float(one[name]), float(other[name])))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -74,27 +76,34 @@ def between_annotators(rows: Iterable[Row]) -> dict[str, Agreement]:
 
 
 def with_gold(gold: Iterable[Row], labels: Iterable[Row]) -> Agreement:
-    """The agreement of labels with gold for the same documents, by their ids.
+    """The agreement of labels with gold for the same documents: those of the same id and text.
 
-    A window's lines are compared with the same lines of the whole page; gold of -1 is not scored.
-    Labels are the predicted side, so precision and recall are theirs.
+    A window's lines are compared with the same lines of the page, or of a window of it that begins
+    no later; where the texts differ it is another version of the page, and left out. Gold of -1 is
+    not scored. Labels are the predicted side, so precision and recall are theirs.
     """
-    by_id = {str(row["id"]): row for row in gold if "id" in row}
+    by_id: dict[str, list[Row]] = {}
+    for row in gold:
+        if "id" in row:
+            by_id.setdefault(str(row["id"]), []).append(row)
     found = Agreement()
     for row in labels:
-        known = by_id.get(str(row["id"]))
-        if known is None:
-            continue
-        if "lines" not in row:
-            found.add_document(row, known)
-        elif "lines" in known:
-            first = row["first_line"] - known.get("first_line", 0)
-            pairs = list(zip(row["lines"], known["lines"][max(first, 0) :], strict=False))
-            if first < 0 or any(mine["text"] != its["text"] for mine, its in pairs):
-                continue  # another version of the page
-            scored = [(m["label"] == 1, i["label"] == 1) for m, i in pairs if i["label"] >= 0]
-            found.add_lines([one for one, _ in scored], [other for _, other in scored])
+        for known in by_id.get(str(row["id"]), ()):
+            if "lines" not in row and row.get("text") == known.get("text"):
+                found.add_document(row, known)
+            elif "lines" in row and "lines" in known:
+                _add_window(found, row, known)
     return found
+
+
+def _add_window(found: Agreement, row: Row, known: Row) -> None:
+    """Counts the lines of a labelled window in that gold has too."""
+    first = row["first_line"] - known.get("first_line", 0)
+    pairs = list(zip(row["lines"], known["lines"][max(first, 0) :], strict=False))
+    if first < 0 or not pairs or any(mine["text"] != its["text"] for mine, its in pairs):
+        return
+    scored = [(m["label"] == 1, i["label"] == 1) for m, i in pairs if i["label"] >= 0]
+    found.add_lines([one for one, _ in scored], [other for _, other in scored])
 
 
 def _name(annotator: Row) -> str:

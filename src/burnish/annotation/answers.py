@@ -2,7 +2,8 @@
 
 One SQLite file. An answer is written by the thread that received it, before anything is done with
 it, in a transaction of its own: a process may be killed at any instant, and what had arrived is
-there. Failures are not kept, so that the next run tries again.
+there. (After a power cut the last seconds may be missing: waiting for the disk each time bounds a
+run to some hundred answers a second.) Failures are not kept, so that the next run tries again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from burnish.dialects.base import Prompt
 from burnish.errors import OutputError
 
 _WAIT_SECONDS = 60.0  # for another process that writes to the same file
+_FIELDS = "text, finish, prompt_tokens, cached_tokens, completion_tokens"
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_ERROR")  # the last: another table
 
 
@@ -32,11 +34,13 @@ class Question:
         prompt: the messages, before any template.
         max_tokens: the answer is cut off after so many tokens.
         number: tells apart several answers of a teacher to the same prompt (from 0).
+        likely_tokens: about how long the answer will be, for an estimate of the bill.
     """
 
     prompt: Prompt
     max_tokens: int
     number: int = 0
+    likely_tokens: int = 0
 
     def key(self, teacher: Mapping[str, Any]) -> str:
         """What the answer is kept under, 32 hexadecimal digits; `teacher` is all of the teacher
@@ -119,17 +123,17 @@ class Answers:
                     " prompt_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL,"
                     " completion_tokens INTEGER NOT NULL) WITHOUT ROWID"
                 )
+                file.execute(f"SELECT {_FIELDS}, key, teacher FROM answers LIMIT 1").fetchone()
+            with suppress(sqlite3.OperationalError):  # a file system that has no such locks
+                self._file.execute("PRAGMA journal_mode = WAL")
+                self._file.execute("PRAGMA synchronous = NORMAL")
         except OutputError:
             self.close()
             raise
 
     def find(self, key: str) -> Answer | None:
         with self._opened() as file:
-            row = file.execute(
-                "SELECT text, finish, prompt_tokens, cached_tokens, completion_tokens"
-                " FROM answers WHERE key = ?",
-                (key,),
-            ).fetchone()
+            row = file.execute(f"SELECT {_FIELDS} FROM answers WHERE key = ?", (key,)).fetchone()
         return None if row is None else Answer(_text(row[0]), *row[1:])
 
     def keep(self, key: str, teacher: str, answer: Answer) -> None:
@@ -172,8 +176,8 @@ class Answers:
     def _fault(self, error: sqlite3.Error | OSError) -> OutputError:
         if getattr(error, "sqlite_errorname", "").startswith(_DAMAGED):
             return OutputError(
-                f"{self.path} is damaged, or no file of answers ({error}). Bring a copy of it back, "
-                "or move it away: then all is asked again"
+                f"{self.path} is damaged, or no file of answers ({error}). Bring a copy of it "
+                "back, or move it away: then all is asked again"
             )
         return OutputError(
             f"the answers in {self.path} can not be read or written ({error}). Mend that and run "

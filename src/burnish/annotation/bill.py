@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -118,11 +119,12 @@ class Ledger:
             self._under_way.remove((teacher, most))
             if answer is not None:
                 self._spent.setdefault(teacher, Usage()).add(answer)
-                self._ratio = max(self._ratio, answer.prompt_tokens / _bytes(question))
+                text_tokens = answer.prompt_tokens - FRAME_TOKENS
+                self._ratio = max(self._ratio, text_tokens / _bytes(question))
             self._changed.notify_all()
 
     def _most(self, question: Question) -> Usage:
-        prompt = int(_bytes(question) * self._ratio) + FRAME_TOKENS
+        prompt = math.ceil(_bytes(question) * self._ratio) + FRAME_TOKENS
         return Usage(1, prompt, 0, question.max_tokens)
 
     def _fits(self, teacher: str, most: Usage) -> bool:

@@ -16,22 +16,23 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from burnish.annotation.card import readme
-from burnish.annotation.labels import CARRIED, Labels
+from burnish.annotation.labels import Labels
+from burnish.annotation.readme import readme
+from burnish.annotation.rows import CARRIED
 from burnish.annotation.sampling import Sample
-from burnish.errors import OutputError
+from burnish.errors import InputError, OutputError
+from burnish.io.labels import CHUNK, DOCUMENT, REJECTED, label_file
 from burnish.io.output import TEMPORARY, json_part, read_part, sync, write_file
 from burnish.schema import Document, Rejected
 
 ANSWERS = "answers.sqlite"
 _SAMPLE, _SAMPLE_NOTE = "sample.jsonl.zst", "sample.json"
-_REJECTED, _CHUNKS = "rejected", "chunks_"
 _CARD, _README, _LOCK = "data_card.json", "README.md", ".lock"
 _OURS = {ANSWERS, _SAMPLE, _SAMPLE_NOTE, _CARD, _LOCK}
 _TAG = "annotate"
@@ -58,8 +59,8 @@ class LabelFolder:
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
-        self._check_ours()
         try:
+            self._check_ours()
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,12 +112,16 @@ class LabelFolder:
             return None
         documents: list[Document] = []
         rejected: list[dict[str, Any]] = []
-        for row in read_part(self.path / _SAMPLE):
-            if "rejected" in row:
-                rejected.append(dict(row["rejected"]))
-            else:
-                documents.append(Document(row["id"], row["text"], row["columns"], row["origin"]))
-        return StoredSample(documents, note, rejected)
+        try:
+            for row in read_part(self.path / _SAMPLE):
+                if "rejected" in row:
+                    rejected.append(dict(row["rejected"]))
+                else:
+                    fields = (row[name] for name in ("id", "text", "columns", "origin"))
+                    documents.append(Document(*fields))
+        except (InputError, LookupError):  # damaged: it is drawn again
+            return None
+        return StoredSample(documents, note, rejected) if len(documents) == note["drawn"] else None
 
     def keep_sample(
         self, found: Sample, rejected: Sequence[Rejected], drawn_for: Mapping[str, Any]
@@ -145,50 +150,59 @@ class LabelFolder:
 
     def write_labels(
         self,
-        splits: Iterable[str],
+        splits: Collection[str],
         rejected: Iterable[Mapping[str, Any]],
         labels: Iterable[tuple[str, Labels]],
     ) -> None:
         """Writes each document's labels, given with its split, in place of earlier ones; those
         that are not complete are left out."""
-        names = [*(f"{kind}{name}" for kind in ("", _CHUNKS) for name in splits), _REJECTED]
-        parts = {name: json_part(self._file(name), _TAG) for name in names}
+        files = [label_file(self.path, kind, name) for kind in (DOCUMENT, CHUNK) for name in splits]
+        files.append(label_file(self.path, REJECTED))
+        parts = {(file.kind, file.split): json_part(file.path, _TAG) for file in files}
+        unusable = parts[REJECTED, ""]
         try:
             for row in rejected:
-                parts[_REJECTED].write(row)
+                unusable.write(row)
             for split, found in labels:
                 for row in found.rejected:
-                    parts[_REJECTED].write({**row, "split": split})
+                    unusable.write({**row, "split": split})
                 if found.missing:
                     continue
                 for row in found.documents:
-                    parts[split].write(row)
+                    parts[DOCUMENT, split].write(row)
                 for row in found.windows:
-                    parts[f"{_CHUNKS}{split}"].write(row)
+                    parts[CHUNK, split].write(row)
             sync(path for part in parts.values() if (path := part.finish()))
         except BaseException:
             for part in parts.values():
                 part.abort()
             raise
+        for name in self._earlier_splits() - set(splits):
+            for kind in (DOCUMENT, CHUNK):
+                label_file(self.path, kind, name).path.unlink(missing_ok=True)
         (self.path / _CARD).unlink(missing_ok=True)
         for part in parts.values():
             part.publish()
         sync([self.path])
 
+    def _earlier_splits(self) -> set[str]:
+        """The splits that the folder's card names."""
+        try:
+            return set(json.loads((self.path / _CARD).read_bytes())["settings"]["splits"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return set()
+
     def rows(self, splits: Iterable[str]) -> Iterator[Mapping[str, Any]]:
         """All rows of gold."""
         for name in splits:
-            for kind in ("", _CHUNKS):
-                yield from read_part(self._file(f"{kind}{name}"))
+            for kind in (DOCUMENT, CHUNK):
+                yield from read_part(label_file(self.path, kind, name).path)
 
     def write_card(self, card: Mapping[str, Any]) -> None:
         """Writes the data card, for people and for programs."""
         write_file(self.path / _README, readme(card).encode("utf-8", "replace"), _TAG)
         write_file(self.path / _CARD, _dump(card), _TAG)
         sync([self.path])
-
-    def _file(self, name: str) -> Path:
-        return self.path / f"{name}.jsonl.zst"
 
 
 def _columns(document: Document) -> dict[str, Any]:

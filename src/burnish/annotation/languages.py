@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -31,9 +30,7 @@ def recognise(text: str) -> str:
     "zxx" stands for what is no language. The same text gives the same code everywhere. Raises
     MissingExtra without py3langid.
     """
-    identifier = _identifier()
-    language: str = identifier.classify(text[:LANGUAGE_CHARS])[0]
-    return language
+    return str(_identifier().classify(text[:LANGUAGE_CHARS])[0])
 
 
 @cache
@@ -47,13 +44,11 @@ def _identifier() -> Any:
 
 
 def language_of(document: Document) -> str:
-    """The language by the column `lang` (of "en-GB" the "en"), else recognised."""
-    return language(document.text, document.columns)
+    """The language by the column `lang` (of "en-GB" the "en"), else recognised.
 
-
-def language(text: str, row: Mapping[str, Any]) -> str:
-    """The language of a text by its row's column `lang`, else recognised."""
-    given = row.get(LANGUAGE_COLUMN)
+    Raises MissingExtra as `recognise` does.
+    """
+    given = document.columns.get(LANGUAGE_COLUMN)
     if isinstance(given, str) and given.strip():
         return re.split("[-_]", given.strip().lower())[0]
-    return recognise(text)
+    return recognise(document.text)

@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from burnish.annotation.prompts import MODES
 from burnish.errors import UsageError
-from burnish.program.derive import Mode
+from burnish.program.derive import MODES, Mode
 from burnish.program.limits import Limits
 
 STAGES = ("document", "chunk", "rewrite")
@@ -69,7 +68,9 @@ class Policy:
         if self.only_kept and "document" not in self.stages:
             raise UsageError("which documents are kept is known only with --document")
         if min(self.window, self.windows, self.attempts) < 1 or self.thinking_tokens < 0:
-            raise UsageError("window, windows and attempts are at least 1")
+            raise UsageError(
+                "window, windows and attempts are at least 1, thinking_tokens at least 0"
+            )
 
     def keeps(self, edu: int, form: int) -> bool:
         """Whether a document with these scores is kept."""
@@ -81,7 +82,7 @@ class Policy:
         return self.stages != ("rewrite",)
 
     @property
-    def lines(self) -> str | None:
+    def line_stage(self) -> str | None:
         """The stage that labels lines, if one does."""
         return next((stage for stage in self.stages if stage != "document"), None)
 

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 
 from burnish.annotation.answers import Answer
-from burnish.annotation.prompts import DIALECT, read_score, sections
+from burnish.annotation.prompts import DIALECT
+from burnish.annotation.scores import read_score
+from burnish.annotation.sections import sections
 from burnish.dialects import get_dialect
 from burnish.dialects.rewrite import Rewrite
 from burnish.program.derive import Mode
@@ -14,9 +16,6 @@ from burnish.program.limits import Limits
 from burnish.program.lines import Chunk
 from burnish.program.operations import Program
 from burnish.schema import Issue
-
-CALLS = get_dialect(DIALECT)
-"""The dialect in which a teacher writes programs."""
 
 NO_KIND = ""
 """The kind of noise of what a rewriting teacher takes out: it does not say."""
@@ -55,6 +54,8 @@ class Programs:
 
 def scores(answer: Answer, names: tuple[str, ...]) -> dict[str, Scored] | Problem:
     """The scores of these names."""
+    if answer.finish == "length":
+        return Problem("cut off")
     found: dict[str, Scored] = {}
     for name in names:
         told = read_score(answer.text, name, joint=len(names) > 1)
@@ -75,7 +76,7 @@ def programs(answer: Answer, kinds: tuple[str, ...], chunk: Chunk) -> Programs |
     for kind in kinds:
         if kind not in parts:
             return _problem(answer, Problem("missing section", f"there is no section {kind}"))
-        parsed = CALLS.parse(parts[kind], chunk)
+        parsed = get_dialect(DIALECT).parse(parts[kind], chunk)
         if parsed.program is None:
             return _problem(answer, Problem("no program", _first(parsed.issues)))
         if _UNUSABLE.too_many_issues(parsed.issues):

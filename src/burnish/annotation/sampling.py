@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -66,12 +67,15 @@ def fingerprint(
     limit: int | None = None,
     exclude: Path | None = None,
 ) -> str:
-    """A hash of the names, sizes, heads and tails of what `read_corpus` would read; raises alike.
+    """A hash of the names, sizes, heads, tails and times of change of what `read_corpus` would
+    read; raises alike.
 
     Equal inputs give equal hashes in whatever order they are named.
     """
     work = _plan(inputs, Columns(text_column, id_column), limit, exclude)
-    files = sorted([f.name, f.size, f.fingerprint, f.stop] for f in work.files)
+    files = sorted(
+        [f.name, f.size, f.fingerprint, f.stop, os.stat(f.path).st_mtime_ns] for f in work.files
+    )
     return blake2b(json.dumps(files).encode(), digest_size=PRIORITY_BYTES).hexdigest()
 
 
@@ -203,7 +207,8 @@ def draw(
     others give equally many. Of an exact duplicate the copy with the smallest id is taken. A text
     that stands in two strata is drawn once; the sample then falls short by the other copy.
 
-    Raises UsageError for a size below 1 and for a column with more than `MOST_STRATA` values,
+    Raises UsageError for a size below 1, for a column that no document has and for one with more
+    than `MOST_STRATA` values,
     MissingExtra if a language must be recognised and can not be.
     """
     if size is not None and size < 1:
@@ -222,6 +227,10 @@ def draw(
             pool.add(row, stratum_of(row))
         if read % PROGRESS_ROWS == 0:
             on_progress(Drawing(read - rejected, rejected, pool.held))
+    if stratify not in (None, "length", "language") and set(pool.seen) == {""}:
+        raise UsageError(
+            f"no document has the column {stratify!r}; stratify by length, language or a column"
+        )
     chosen, duplicates = pool.chosen()
     drawn = {name: 0 for name in pool.seen}
     for name, _ in chosen:

@@ -3,260 +3,25 @@
 Documents are joined that share a site, an id or much of their text; what is joined goes to one
 split, by a hash of its smallest name. So the result depends on the documents and the seed, and not
 on the order that the documents come in.
-
-Texts are compared by shingles: hashes of 5 words in a row, of which each document keeps a sample,
-the same hashes in every document. What many documents share (a cookie banner, a licence) does not
-bring them together; a text that itself stands in many places still is found, since its copies are
-neighbours when they are sorted.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
-from typing import Any
-from urllib.parse import urlsplit
 
-import numpy as np
-from numpy.typing import NDArray
-
+from burnish.annotation.near_copies import Hashes, Sketcher, near_copies
+from burnish.annotation.sites import site_of
 from burnish.errors import UsageError
-from burnish.program.limits import _WORD
+from burnish.io.labels import is_split_name
 from burnish.schema import Document, text_hash
-
-Hashes = NDArray[np.uint64]
-Numbers = NDArray[np.int64]
-
-SHINGLE_WORDS = 5
-SKETCH_SHARE = 16
-"""One hash in so many is kept, so that a short text is found within a long one."""
-SKETCH_LEAST = 64
-"""A document keeps at least so many hashes, its smallest, or all that it has."""
-COMMON_DOCUMENTS = 50
-"""A hash in more documents than this says nothing about any two of them."""
-SIMILAR = 0.5
-"""Share of the hashes of both texts (Jaccard), or of the smaller text's (containment), from which
-two are near copies."""
-CONTAINED_LEAST = 16
-"""Fewest hashes in common that prove containment: a few sentences are quoted everywhere."""
 
 LARGEST_SHARE, LARGEST_LEAST = 0.05, 200
 """A component with more of the documents, and with more documents, is cut into its sites again:
 among newspapers one copied report joins two sites, and soon all. Instead each site is hashed, and
 what has a near copy in a split with a larger share is in no split."""
-
-PAIRS_AT_ONCE = 1 << 22
-REGISTRIES = frozenset(("ac", "co", "com", "edu", "gob", "gouv", "gov", "net", "or", "org"))
-"""Second levels under which two-letter countries register names. A name that is missing here joins
-sites that are strangers, which does no harm."""
-
-
-# ------------------------------------------------------------------------------------------ sites
-
-
-def site_of(row: Mapping[str, Any]) -> str | None:
-    """The registered domain by the column `domain` or else `url`; None without a usable one.
-
-    >>> site_of({"url": "https://news.bbc.co.uk/1.html"}), site_of({"domain": "a.github.io"})
-    ('bbc.co.uk', 'github.io')
-    """
-    for column in ("domain", "url"):
-        value = row.get(column)
-        host = _host(value) if isinstance(value, str) else None
-        if host is not None:
-            return _registered(host)
-    return None
-
-
-_HOST = re.compile(r"(?!-)[\w-]+(?:\.[\w-]+)+")
-_ADDRESS = re.compile(r"\d+(?:\.\d+){3}")
-
-
-def _host(value: str) -> str | None:
-    """The host of a URL, or of one without its scheme; None if it is no name with a dot."""
-    value = value.strip()
-    try:
-        host = urlsplit(value if "://" in value else f"//{value}").hostname or ""
-    except ValueError:
-        return None
-    host = host.rstrip(".")
-    return host if _HOST.fullmatch(host) else None
-
-
-def _registered(host: str) -> str:
-    labels = host.split(".")
-    if _ADDRESS.fullmatch(host):
-        return host
-    second = len(labels) > 2 and len(labels[-1]) == 2 and labels[-2] in REGISTRIES
-    return ".".join(labels[-3 if second else -2 :])
-
-
-# --------------------------------------------------------------------------------------- shingles
-
-
-class Sketcher:
-    """Turns texts into sketches: sorted hashes of shingles, those below a bound of the text's own.
-
-    A hash depends on its words alone. Words are remembered, since most have been seen before.
-    """
-
-    def __init__(self, remembered: int = 1_000_000) -> None:
-        self._remembered = remembered
-        self._words: dict[str, int] = {}
-
-    def __call__(self, text: str) -> Hashes:
-        words = self._hashed(text.casefold())
-        count = max(len(words) - SHINGLE_WORDS + 1, 1)
-        shingles = np.zeros(count, np.uint64)
-        for offset in range(min(SHINGLE_WORDS, len(words))):
-            shingles *= _FACTOR  # modulo 2^64
-            shingles += words[offset : offset + count]
-        found = np.unique(_mix(shingles))
-        share = np.searchsorted(found, np.uint64(2**64 // SKETCH_SHARE))
-        return found[: max(int(share), SKETCH_LEAST)].copy()  # a view would hold all of it
-
-    def _hashed(self, text: str) -> Hashes:
-        known = self._words
-        words = _WORD.findall(text)
-        if len(known) > self._remembered:
-            known.clear()
-        for word in set(words).difference(known):
-            encoded = word.encode("utf-8", "surrogatepass")
-            known[word] = int.from_bytes(blake2b(encoded, digest_size=8).digest())
-        return np.fromiter(map(known.__getitem__, words), np.uint64, len(words))
-
-
-_FACTOR = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mix(values: Hashes) -> Hashes:
-    """Hashes that are spread evenly, whatever the sums are like (the last steps of splitmix64)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
-def near_copies(sketches: list[Hashes]) -> Iterator[tuple[int, int]]:
-    """Pairs of documents, by number, that are near copies, smaller number first; see `SIMILAR`.
-
-    Two are compared that share a hash which few documents have, and, of those that share one that
-    many have, each with the next in the order given. So the cost is near linear.
-    """
-    if not sketches:
-        return
-    index = _Index(sketches)
-    rare = index.without(index.frequency > COMMON_DOCUMENTS)
-    yield from _similar(rare, rare.shared_pairs(), contained=True)
-    common = index.without(index.frequency <= COMMON_DOCUMENTS)
-    yield from _similar(index, common.neighbours(), contained=False)
-
-
-class _Index:
-    """Sketches as one array, `[entries]`: document and hash, sorted by document and then hash.
-
-    Hashes stand as their ranks among all hashes: 0, 1, …
-    """
-
-    def __init__(self, sketches: list[Hashes]) -> None:
-        sizes = np.array([len(sketch) for sketch in sketches], np.int64)
-        document = np.repeat(np.arange(len(sketches)), sizes)
-        _, rank = np.unique(np.concatenate(sketches), return_inverse=True)
-        self._set(document, rank.astype(np.int64), len(sketches))
-        # Of a sketch that is not the whole text, nothing is known above its largest hash.
-        whole = sizes < SKETCH_LEAST
-        self.bound = np.where(whole, np.iinfo(np.int32).max, self.rank[np.cumsum(sizes) - 1])
-
-    def _set(self, document: Numbers, rank: Numbers, count: int) -> None:
-        self.document = document
-        self.rank = rank
-        self.frequency: Numbers = np.bincount(rank)[rank]
-        self._code = (document << 32) + rank
-        self._start = np.searchsorted(document, np.arange(count))
-        self._count = count
-
-    def without(self, left_out: NDArray[np.bool_]) -> _Index:
-        """The same without some of the entries."""
-        other = object.__new__(_Index)
-        other._set(self.document[~left_out], self.rank[~left_out], self._count)
-        other.bound = self.bound
-        return other
-
-    def below(self, document: Numbers, bound: Numbers) -> Numbers:
-        """How many hashes of each document are not above a bound."""
-        end = np.searchsorted(self._code, (document << 32) + bound, side="right")
-        return end - self._start[document]
-
-    def common(self, a: Numbers, b: Numbers) -> Numbers:
-        """How many hashes two documents have in common, for each pair."""
-        sizes = np.append(self._start[1:], len(self.document)) - self._start
-        counts = np.zeros(len(a), np.int64)
-        for n, (one, two) in enumerate(zip(a.tolist(), b.tolist(), strict=True)):
-            first = self.rank[self._start[one] :][: sizes[one]]
-            second = self.rank[self._start[two] :][: sizes[two]]
-            counts[n] = len(np.intersect1d(first, second, assume_unique=True))
-        return counts
-
-    def _groups(self) -> tuple[Numbers, Numbers]:
-        """Documents by hash, and where the next hash begins, for each hash and at the end."""
-        order = np.argsort(self.rank, kind="stable")
-        ranks = self.rank[order]
-        starts = np.flatnonzero(np.append(True, ranks[1:] != ranks[:-1]))
-        return self.document[order], np.append(starts, len(ranks))
-
-    def shared_pairs(self) -> tuple[Numbers, Numbers, Numbers]:
-        """Pairs of documents with a hash in common, and how many they have."""
-        if not len(self.rank):
-            return _NONE, _NONE, _NONE
-        documents, starts = self._groups()
-        sizes = np.diff(starts)
-        kept: list[tuple[Numbers, Numbers]] = []
-        for size in np.unique(sizes[sizes > 1]).tolist():
-            left, right = np.triu_indices(size, 1)
-            firsts = starts[:-1][sizes == size]
-            step = max(PAIRS_AT_ONCE // len(left), 1)
-            for part in range(0, len(firsts), step):
-                members = documents[firsts[part : part + step, None] + np.arange(size)]
-                code = (members[:, left] << 32) + members[:, right]
-                kept.append(np.unique(code.ravel(), return_counts=True))
-        if not kept:
-            return _NONE, _NONE, _NONE
-        codes, where = np.unique(np.concatenate([code for code, _ in kept]), return_inverse=True)
-        counts = np.zeros(len(codes), np.int64)
-        np.add.at(counts, where, np.concatenate([count for _, count in kept]))
-        return codes >> 32, codes & 0xFFFFFFFF, counts
-
-    def neighbours(self) -> tuple[Numbers, Numbers, None]:
-        """Of the documents that share a hash, each with the next."""
-        if not len(self.rank):
-            return _NONE, _NONE, None
-        documents, starts = self._groups()
-        inner = np.ones(len(documents), np.bool_)
-        inner[starts[1:] - 1] = False
-        first = np.flatnonzero(inner)
-        codes = np.unique((documents[first] << 32) + documents[first + 1])
-        return codes >> 32, codes & 0xFFFFFFFF, None
-
-
-_NONE: Numbers = np.zeros(0, np.int64)
-
-
-def _similar(
-    index: _Index, pairs: tuple[Numbers, Numbers, Numbers | None], *, contained: bool
-) -> Iterator[tuple[int, int]]:
-    """The pairs that are near copies by their hashes below the bounds of both."""
-    a, b, common = pairs
-    if common is None:
-        common = index.common(a, b)
-    bound = np.minimum(index.bound[a], index.bound[b])
-    size_a, size_b = index.below(a, bound), index.below(b, bound)
-    near = common >= SIMILAR * np.maximum(size_a + size_b - common, 1)
-    if contained:
-        smaller = np.minimum(size_a, size_b)
-        near |= (common >= SIMILAR * smaller) & (common >= CONTAINED_LEAST)
-    yield from zip(a[near].tolist(), b[near].tolist(), strict=True)
 
 
 # ------------------------------------------------------------------------------------- components
@@ -372,7 +137,7 @@ def split(documents: Iterable[Document], shares: Mapping[str, float], seed: int)
     the order of `shares`. So shares of documents come out as asked only where no site is large.
     Documents with one id go together. An id that is missing from the result is in no split: it
     belongs to a component that was too large (see `LARGEST_SHARE`), and its text has a near copy
-    in a split with a larger share. Raises UsageError if shares are not positive with sum 1.
+    in a split with a larger share. Raises UsageError as `check_shares` does.
     """
     check_shares(shares)
     joined = _Joined(documents)
@@ -406,16 +171,14 @@ def _left_out(
 
 
 def check_shares(shares: Mapping[str, float]) -> None:
-    """Raises UsageError if shares are not positive with sum 1."""
+    """Raises UsageError if shares are not positive with sum 1, or a name is no name of a file of
+    labels (see `burnish.io.labels`)."""
+    for name in shares:
+        if not is_split_name(name):
+            raise UsageError(
+                f"{name!r} can not be the name of a split; call it train, dev or alike"
+            )
     total = sum(shares.values())
     if not all(share > 0 for share in shares.values()) or abs(total - 1) > 1e-6:
         told = ", ".join(f"{name} {share}" for name, share in shares.items()) or "none"
         raise UsageError(f"the shares of splits are positive numbers with sum 1, got {told}")
-
-
-def shares_reached(assigned: Mapping[str, str], shares: Mapping[str, float]) -> dict[str, float]:
-    """The share that each split came to have of the documents that are in one, by id."""
-    counts = dict.fromkeys(shares, 0)
-    for name in assigned.values():
-        counts[name] += 1
-    return {name: count / max(len(assigned), 1) for name, count in counts.items()}

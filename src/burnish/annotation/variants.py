@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal, get_args
 
-from burnish.annotation.languages import NO_LANGUAGE, UNKNOWN, language
+from burnish.annotation.languages import NO_LANGUAGE, UNKNOWN, language_of
+from burnish.schema import Document
 
 Variant = Literal["web", "math", "code", "multilingual"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 VARIANT_CHARS = 20_000
 """How much of a text is searched for formulas and code."""
@@ -60,20 +61,20 @@ FEWEST_CODE_LINES = 5
 questions about programming 44 are; the others show none or a few lines of it."""
 
 
-def variant_of(text: str, lang: str | None, row: Mapping[str, Any]) -> Variant:
+def variant_of(document: Document) -> Variant:
     """Which wording of a prompt suits the text: mathematics, code, other languages, or the web.
 
     Mathematics comes first, since TeX looks like code, and code before languages, since its
-    language is often mistaken. `lang` None stands for the column `lang`, else what is recognised,
-    which is asked only of what is neither mathematics nor code.
+    language is often mistaken. So a language is recognised only where a text is neither, and the
+    column `lang` is missing; raises MissingExtra where that can not be done.
     """
-    head = text[:VARIANT_CHARS]
-    if _is_math(head, bool(row.get("math"))):
+    head = document.text[:VARIANT_CHARS]
+    if _is_math(head, bool(document.columns.get("math"))):
         return "math"
     if _is_code(head):
         return "code"
-    spoken = lang or language(text, row)
-    return "web" if spoken in ("en", UNKNOWN, NO_LANGUAGE) else "multilingual"
+    unmarked = ("en", UNKNOWN, NO_LANGUAGE)
+    return "web" if language_of(document) in unmarked else "multilingual"
 
 
 def _is_math(head: str, column: bool) -> bool:

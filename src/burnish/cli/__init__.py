@@ -1,6 +1,7 @@
 """The command line: one file a verb, imported when the verb is used.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not all done (a budget ended, or a server left
+questions unanswered: run again), 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ _VERBS = {
     "annotate": "Label documents with a strong model, to train a refiner on.",
     "apply": "Execute one program on one text.",
     "dialects": "List the program languages that models write.",
+    "estimate": "Tell from a small sample what a run would keep, and how long it would take.",
     "evaluate": "Measure a refiner against labelled pages or scored documents.",
+    "export": "Write a language model in the form that an engine reads fastest.",
     "inspect": "Page through labelled documents: removed text struck out, reasons beside it.",
     "refine": "Refine a corpus: documents in, refined documents and their programs out.",
     "refiners": "List the refiners that are known by name, or show the card of one.",

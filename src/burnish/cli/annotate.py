@@ -14,9 +14,9 @@ from rich.text import Text
 
 from burnish.annotation.bill import Budget, Price
 from burnish.annotation.policy import CALLS, Policy
-from burnish.annotation.prompts import MODES
 from burnish.cli.progress import AnnotationProgress
-from burnish.program.limits import Limits
+from burnish.program.derive import MODES, Mode
+from burnish.program.limits import NO_REMOVAL_LIMIT, Limits
 from burnish.refiners.engines.choice import AUTO, EngineChoice
 from burnish.workflows.annotate import SAMPLE, Config, Estimate, Summary, estimate, run
 
@@ -157,7 +157,7 @@ def command(
     seed: int,
     splits: dict[str, float],
     calls: str,
-    mode: str,
+    mode: Mode,
     passes: int,
     windows: int,
     window: int,
@@ -211,7 +211,7 @@ def command(
             only_kept=only_kept,
             window=window,
             windows=windows,
-            mode=mode,  # type: ignore[arg-type]
+            mode=mode,
             limits=_limits(max_removed),
             thinking_tokens=thinking_tokens,
             seed=seed,
@@ -239,20 +239,20 @@ def command(
     with AnnotationProgress(console) as bar:
         summary = run(config, bar.update, bar.stopping, say)
     _show(summary, output, console)
-    if not summary.card["splits"] and not summary.exhausted:
+    if not summary.labelled and not summary.exhausted:
         raise click.ClickException(_nothing(summary, output))
     if summary.damaged:
         raise click.ClickException(
             f"{summary.damaged} damaged files or parts of files were not read to their end; see "
             f"{output / 'rejected.jsonl.zst'}"
         )
+    if summary.exhausted or summary.failed:
+        raise click.exceptions.Exit(3)
 
 
 def _limits(max_removed: float) -> Limits:
     """The bound on what programs remove; a share of 1 is none."""
-    if max_removed == 1:
-        return Limits(max_removed=2, min_words=0)
-    return Limits(max_removed=max_removed)
+    return NO_REMOVAL_LIMIT if max_removed == 1 else Limits(max_removed=max_removed)
 
 
 def _stages(**chosen: bool) -> tuple[str, ...]:
@@ -283,7 +283,7 @@ def _paired(
 def _nothing(summary: Summary, output: Path) -> str:
     rejected = summary.card["rejected"]
     if not rejected:
-        return "no document was labelled: the inputs hold none"
+        return f"no document was labelled: the inputs hold none ({output / 'README.md'})"
     commonest = next(iter(rejected))
     return f"no document was labelled; the commonest reason: {commonest} ({output})"
 
@@ -297,18 +297,19 @@ def _show(summary: Summary, output: Path, console: Console) -> None:
     names = list(dict.fromkeys(name for counts in card["splits"].values() for name in counts))
     for name in names:
         table.add_row(name, *(f"{counts.get(name, 0):,}" for counts in card["splits"].values()))
+    if card["splits"]:
+        console.print(table)
+    spent = summary.spent
+    told = f"{spent.prompt_tokens:,} tokens read, {spent.completion_tokens:,} written"
+    if summary.dollars is not None:
+        told += f", ${summary.dollars:,.2f}"
+    console.print(
+        f"{summary.asked:,} answers in this session; spent in all: {told}", highlight=False
+    )
     if card["rejected"]:
-        table.add_section()
         total = sum(card["rejected"].values())
-        table.add_row("rejected answers", f"{total:,}")
-        for reason, count in card["rejected"].items():
-            table.add_row(f"  {reason}", f"{count:,}", style="dim")
-    console.print(table)
-    usage = card["usage"]
-    told = f"{usage['prompt_tokens']:,} tokens read, {usage['completion_tokens']:,} written"
-    if usage["dollars"] is not None:
-        told += f", ${usage['dollars']:,.2f}"
-    console.print(f"{summary.asked:,} answers in this session; in all {told}", highlight=False)
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in card["rejected"].items())
+        console.print(f"{total:,} rejected answers: {reasons}", style="dim", highlight=False)
     if summary.exhausted:
         console.print(
             f"The budget ended before {card['unanswered']:,} documents were labelled. Raise it and "
@@ -339,14 +340,22 @@ def _show_estimate(found: Estimate, console: Console) -> None:
     for name, count in (
         ("documents", found.documents),
         ("answers that are there already", found.kept),
-        ("questions", found.questions),
+        ("questions", found.usage.answers),
         ("tokens read, about", found.usage.prompt_tokens),
         ("tokens written, about", found.usage.completion_tokens),
     ):
         table.add_row(name, f"{count:,}")
-    dollars = "- (--price is not given)" if found.dollars is None else f"{found.dollars:,.2f}"
-    table.add_row("dollars, about", dollars)
+    priced = "- (--price is not given)" if found.dollars is None else f"{found.dollars:,.2f}"
+    table.add_row("dollars, about", priced)
     console.print(table)
+    if found.separate is not None:
+        usage, dollars = found.separate
+        price = "" if dollars is None else f", ${dollars:,.2f}"
+        console.print(
+            f"If joint calls turn out not to label as well: {usage.prompt_tokens:,} tokens read, "
+            f"{usage.completion_tokens:,} written{price}.",
+            highlight=False,
+        )
     if found.documents:
         tokens = found.usage.tokens / found.documents
         console.print(f"{tokens:,.0f} tokens a document; nothing was asked.", highlight=False)

@@ -16,8 +16,10 @@ import click
 from rich.console import Console, RenderableType
 
 from burnish.errors import BurnishError
-from burnish.report.labelled import CHUNK, DOCUMENT, Wanted, find
-from burnish.report.labelled_page import Look, overview, page
+from burnish.io.labels import CHUNK, DOCUMENT
+from burnish.report.labelled import Wanted, find
+from burnish.report.labelled_overview import overview
+from burnish.report.labelled_page import Look, page
 
 _WIDEST = 132  # columns: on a wider terminal the reasons stand too far from short lines
 

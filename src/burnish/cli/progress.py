@@ -14,13 +14,13 @@ from burnish.runner.base import Progress as Snapshot
 from burnish.workflows.annotate import Progress as Asking
 
 
-class RunProgress:
-    """Shows documents, MB of text a second, kept and dropped, and the time left.
+class _Bar:
+    """A progress bar with counts behind it; a context manager.
 
     Without a terminal it prints nothing while running, so that logs stay short.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, verb: str) -> None:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -30,7 +30,26 @@ class RunProgress:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("refining", total=None, counts="")
+        self._task = self._bar.add_task(verb, total=None, counts="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+
+class RunProgress(_Bar):
+    """Shows documents, MB of text a second, kept and dropped, and the time left."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console, "refining")
         self._began = time.monotonic()
 
     def update(self, snapshot: Snapshot) -> None:
@@ -50,37 +69,13 @@ class RunProgress:
             counts=shown,
         )
 
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
-
-
-class AnnotationProgress:
-    """Shows documents, answers, tokens and dollars of a run that asks teachers.
-
-    Without a terminal it prints nothing while running.
-    """
+class AnnotationProgress(_Bar):
+    """Shows documents, answers, tokens and dollars of a run that asks teachers."""
 
     def __init__(self, console: Console) -> None:
+        super().__init__(console, "asking")
         self._console = console
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%"),
-            _Counts(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("asking", total=None, counts="")
 
     def update(self, snapshot: Asking) -> None:
         spent = snapshot.spent
@@ -107,21 +102,9 @@ class AnnotationProgress:
             style="yellow",
         )
 
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
-
 
 def _short(count: int) -> str:
-    """A number in three or four characters.
+    """A number in about four characters.
 
     >>> _short(950), _short(9_500), _short(468_378), _short(12_345_678)
     ('950', '9.5k', '468k', '12.3M')

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from burnish.cli.engine import engine_options
 from burnish.cli.progress import RunProgress
+from burnish.cli.share import SHARE
 from burnish.io.output import read_rejected
 from burnish.refiners import EngineChoice
 from burnish.report.diff import excerpt
@@ -25,6 +26,7 @@ from burnish.runner.base import Summary
 from burnish.schema import Status
 from burnish.workflows.refine import Config, run
 from burnish.workflows.restore import Restored, restore
+from burnish.workflows.retention import Choice
 
 _EXCERPTS = 3
 _LOOKED_THROUGH = 200  # documents in which the excerpts are looked for
@@ -60,8 +62,13 @@ class _Task(click.ParamType[tuple[int, int]]):
 )
 @engine_options
 @click.option(
-    "--keep-threshold", type=click.FloatRange(0, 1), metavar="P",
+    "--keep-threshold", "--min-score", "keep_threshold", type=click.FloatRange(0, 1), metavar="P",
     help="Drop documents whose keep probability is below P.  [default: the refiner's own]",
+)  # fmt: skip
+@click.option(
+    "--keep-tokens", type=SHARE, metavar="S",
+    help="Choose the threshold so that this share of the text stays after all stages: 25% or 0.25 "
+    "of its UTF-8 bytes, by a sample of the input.",
 )  # fmt: skip
 @click.option("--text-column", default="text", show_default=True, metavar="C")
 @click.option(
@@ -87,6 +94,7 @@ def command(
     stages: str | None,
     engine: EngineChoice,
     keep_threshold: float | None,
+    keep_tokens: float | None,
     text_column: str,
     id_column: str | None,
     form: str,
@@ -103,6 +111,7 @@ def command(
     Examples:
       burnish refine examples/pages.jsonl --output out
       burnish refine crawl/ --output refined --workers 16 --keep-threshold 0.4
+      burnish refine crawl/ --output refined --keep-tokens 25%
       burnish refine crawl/ --output refined --refiner hf:gair-prox/web-chunk-refining-lm
       burnish refine crawl/ --output refined --refiner prox-web-document --refiner prox-web-chunk
     """
@@ -114,6 +123,7 @@ def command(
         stages=None if stages is None else tuple(filter(None, map(str.strip, stages.split(",")))),
         engine=engine,
         keep_threshold=keep_threshold,
+        keep_tokens=keep_tokens,
         text_column=text_column,
         id_column=id_column,
         format=form,
@@ -122,7 +132,9 @@ def command(
         workers=workers,
     )
     with RunProgress(console) as progress:
-        summary = run(config, progress.update)
+        summary = run(
+            config, progress.update, lambda choice: console.print(_threshold(choice), style="dim")
+        )
     if summary.already_done:
         console.print(f"Nothing to do: {output} is finished. Its summary:")
     _show(summary, output, Console(file=sys.stdout))
@@ -136,6 +148,18 @@ def command(
             f"{summary.errors} damaged files or parts of files were not read to their end; "
             f"see {output / 'rejected'}"
         )
+
+
+def _threshold(choice: Choice) -> str:
+    """What was chosen for a share of tokens, in a line."""
+    told = f"Documents with a keep probability below {choice.threshold:g} are dropped"
+    if choice.kept is None:
+        return f"{told}, as this folder's run began (to keep {choice.wanted:.1%} of the text)."
+    kept = choice.kept
+    return (
+        f"{told}: of {choice.documents:,} documents of the input that keeps {kept.value:.1%} of "
+        f"the text (95 % interval {kept.low:.1%} to {kept.high:.1%}; wanted {choice.wanted:.1%})."
+    )
 
 
 def _show(summary: Summary, output: Path, console: Console) -> None:

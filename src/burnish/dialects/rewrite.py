@@ -13,7 +13,7 @@ from dataclasses import replace
 from burnish.dialects.base import Parsed, Prompt, cannot_say
 from burnish.program.derive import Mode, derive
 from burnish.program.executor import execute
-from burnish.program.limits import Limits
+from burnish.program.limits import UNLIMITED
 from burnish.program.lines import Chunk, split_lines
 from burnish.program.operations import (
     DropDocument,
@@ -32,7 +32,6 @@ _OPENING = re.compile(r"^[ \t]*<text>(?:[ \t\r]*\n)?", re.MULTILINE)
 _FENCE = re.compile(r"^[ \t]*```", re.MULTILINE)
 _FENCED = re.compile(r"\s*```[^`]*")
 _SPACE = re.compile(r"\s*+")
-_NO_LIMITS = Limits(max_removed=2, min_words=0, growth_floor=10**12, max_edits=10**12)
 _CODES = {"truncated": "cut-off"}  # the others are the reason, with hyphens
 
 
@@ -75,7 +74,7 @@ class Rewrite:
         Raises ValueError also where another program would be derived from that text.
         """
         here = tuple(_moved(operation, -chunk.first) for operation in program)
-        outcome = execute(chunk.text, here, limits=_NO_LIMITS)
+        outcome = execute(chunk.text, here, limits=UNLIMITED)
         written = f"{_OPEN}\n{outcome.text}\n{_CLOSE}"
         derived = self.parse(written, chunk).program
         if derived != program:

@@ -344,6 +344,33 @@ def decompress(path: str, compression: str) -> Iterator[bytes]:
         raise InputError(f"can not read {path}: {error.strerror or error}") from error
 
 
+def decompress_head(path: str, compression: str, most: int) -> tuple[bytes, int, bool]:
+    """The whole lines at the start of a compressed file: `most` bytes after decompression, and what
+    the last piece brings more; how many bytes on disk they took, about; and whether they are all
+    that there is.
+
+    What is behind a damage does not count. Raises InputError if the file can not be read at all.
+    """
+    head = bytearray()
+    ended = True
+    try:
+        with open(path, "rb") as file:
+            try:
+                for piece in _decompress(file, _DECOMPRESSORS[compression]):
+                    head += piece
+                    if len(head) >= most:
+                        ended = False
+                        break
+            except DamagedFile:
+                pass  # the run tells
+            packed = file.tell()
+    except OSError as error:
+        raise InputError(f"can not read {path}: {error.strerror or error}") from error
+    if not ended:
+        del head[head.rfind(b"\n") + 1 :]
+    return bytes(head), packed, ended
+
+
 def _decompress(file: BinaryIO, new: Callable[[], _Decompressor]) -> Iterator[bytes]:
     decompressor: _Decompressor | None = None
     frame = produced = offset = 0  # the frame's start, its bytes so far, the start of `piece`

@@ -1,36 +1,16 @@
 """How much a program may remove or grow before it is refused, and what happens then.
 
-Sizes are counted in words. A word is a run of characters without whitespace; in scripts that are
-written without spaces (Han, Kana, Thai, Lao, Khmer, Myanmar) every character counts as a word, so
-that a short Chinese document is not taken for an empty one.
+Sizes are counted in words, as `burnish.program.words` tells them apart.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from burnish.program.words import count_words
 from burnish.schema import Issue
-
-_UNSPACED = (
-    "\\u0e00-\\u0eff\\u1000-\\u109f\\u1780-\\u17ff\\u3040-\\u30ff\\u3400-\\u4dbf\\u4e00-\\u9fff"
-    "\\uf900-\\ufaff\\U00020000-\\U0003ffff"
-)
-_WORD = re.compile(f"[{_UNSPACED}]|[^\\s{_UNSPACED}]+")
-
-
-def count_words(text: str) -> int:
-    """The number of words; a character of an unspaced script is one.
-
-    >>> count_words("two words"), count_words("两个词")
-    (2, 3)
-    """
-    if text.isascii():
-        return len(text.split())
-    return len(_WORD.findall(text))
-
 
 _HARMLESS = ("prose", "clamped", "contradiction", "long-line")  # issues that cost no call
 
@@ -95,3 +75,10 @@ class Limits:
         if left < min(self.min_words, total):
             return f"{left} words would be left; the limit is {self.min_words}"
         return ""
+
+
+NO_REMOVAL_LIMIT = Limits(max_removed=2, min_words=0)
+"""A program may remove everything; the other bounds are the usual ones."""
+
+UNLIMITED = Limits(max_removed=2, min_words=0, growth_floor=10**12, max_edits=10**12)
+"""For programs of our own, which are executed to see what they do."""

@@ -131,6 +131,26 @@ def removal(numbers: Iterable[int]) -> Program:
     return tuple(ranges)
 
 
+def shift(program: Program, by: int) -> Program:
+    """The program for a text that stands `by` lines further down in its document.
+
+    >>> shift((RemoveLines(2, 4),), 10)
+    (RemoveLines(first=12, last=14),)
+    """
+    shifted: list[Operation] = []
+    for operation in program:
+        match operation:
+            case DropDocument():
+                shifted.append(operation)
+            case InsertLines(before=before):
+                shifted.append(replace(operation, before=before + by))
+            case RemoveLines(first=a, last=b) | ReplaceText(first=a, last=b):
+                shifted.append(replace(operation, first=a + by, last=b + by))
+            case RewriteLines(first=a, last=b):
+                shifted.append(replace(operation, first=a + by, last=b + by))
+    return tuple(shifted)
+
+
 def cut(program: Program, first: int, last: int) -> Program:
     """The part of a program that concerns lines `first` to `last`: how a window's program is cut
     to the lines that the window owns.

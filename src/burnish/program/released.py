@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from burnish.program.executor import Outcome, dropped, execute
-from burnish.program.limits import Limits
+from burnish.program.limits import NO_REMOVAL_LIMIT, Limits
 from burnish.program.lines import split_lines
 from burnish.program.operations import DropDocument, Program, RemoveLines, ReplaceText
 from burnish.schema import Edit, Issue, Status
@@ -27,7 +27,6 @@ from burnish.schema import Edit, Issue, Status
 SYSTEMS = ("prox", "ultrax", "rescraper")
 
 _LIMITS = Limits()
-_NO_REMOVAL_LIMIT = Limits(max_removed=2, min_words=0)
 _UNHARMFUL = ("prose", "contradiction", "long-line")  # no bad operation for ProX
 _FEW_WORDS = 10  # ProX empties a document that has no more left
 _BAD_OPERATIONS = 2  # ProX ignores a program with so many
@@ -43,7 +42,7 @@ def execute_as(system: str, text: str, program: Program, issues: Sequence[Issue]
         return dropped(text, text.count("\n") + 1, "program", issues)
     if system == "prox":
         return _prox(text, program, issues)
-    outcome = execute(text, program, limits=_NO_REMOVAL_LIMIT)
+    outcome = execute(text, program, limits=NO_REMOVAL_LIMIT)
     outcome = replace(outcome, issues=(*issues, *outcome.issues))
     if outcome.status is Status.REFUSED or (system == "ultrax" and not program):
         return outcome
@@ -65,7 +64,7 @@ def _prox(text: str, program: Program, issues: Sequence[Issue]) -> Outcome:
                 return Outcome(Status.REFUSED, text, issues=tuple(issues), reason="growth limit")
             refined = refined.replace(old, new)
     removals = tuple(operation for operation in program if isinstance(operation, RemoveLines))
-    refined = execute(refined, removals, limits=_NO_REMOVAL_LIMIT).text
+    refined = execute(refined, removals, limits=NO_REMOVAL_LIMIT).text
     bad = sum(issue.code not in _UNHARMFUL for issue in issues)
     total, left = len(text.split()), len(refined.split())
     lost_most = 20 * left <= total and bad < _BAD_OPERATIONS  # 95 % or more
@@ -86,7 +85,7 @@ def _outcome(text: str, refined: str, program: Program, issues: Sequence[Issue])
     end = _shared(text[start:][::-1], refined[start:][::-1])
     edit = Edit(start, text[start : len(text) - end], refined[start : len(refined) - end])
     removals = tuple(operation for operation in program if isinstance(operation, RemoveLines))
-    removed = execute(text, removals, limits=_NO_REMOVAL_LIMIT).removed_lines
+    removed = execute(text, removals, limits=NO_REMOVAL_LIMIT).removed_lines
     return Outcome(Status.EDITED, refined, (edit,), tuple(issues), removed)
 
 

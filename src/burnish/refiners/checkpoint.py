@@ -17,6 +17,15 @@ from burnish.errors import MissingExtra, RefinerError
 from burnish.refiners.tokens import Tokens
 from burnish.spec import HUB
 
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+"""What a model's tokenizer and chat template may consist of."""
+
 _SLOT = "\x00"  # stands for the user's text while a template is filled
 
 _LLAMA2 = "{bos}[INST] {system}{user} [/INST]"
@@ -123,6 +132,19 @@ class Checkpoint:
             )
         return tuple(dict.fromkeys(found))
 
+    @property
+    def has_template(self) -> bool:
+        """Whether it brings a chat template of its own."""
+        return (self.folder / "chat_template.jinja").is_file() or bool(
+            self._settings.get("chat_template")
+        )
+
+    @property
+    def has_bos(self) -> bool:
+        """Whether it names a token that begins a sequence."""
+        ids = (place.get("bos_token_id") for place in (self._generation, self.config))
+        return self._token("bos_token") is not None or any(isinstance(n, int) for n in ids)
+
     def template(self, name: str, system: str) -> Template:
         """The frame of a prompt with this system text (see `burnish.spec.ModelSpec.template`).
 
@@ -228,6 +250,13 @@ class Checkpoint:
         if isinstance(value, dict):
             value = value.get("content")
         return value if isinstance(value, str) else None
+
+
+def spoken(template: Template, program: str) -> str:
+    """A program as a model is taught to begin it: behind a visible character of the frame, such as
+    Llama 2's `[/INST]`, there is a blank."""
+    close = not template.after and template.right and not template.right[-1].isspace()
+    return f" {program}" if close else program
 
 
 def answer_ids(tokens: Tokens, template: Template, answers: Sequence[str]) -> list[list[int]]:

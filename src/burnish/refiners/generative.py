@@ -16,9 +16,9 @@ from burnish.chunking import merge
 from burnish.dialects import get_dialect
 from burnish.errors import BurnishError, RefinerError
 from burnish.program.lines import Chunk
-from burnish.program.operations import DropDocument, RewriteLines
+from burnish.program.operations import DropDocument, Program, RewriteLines
 from burnish.refiners.base import Draft
-from burnish.refiners.checkpoint import Checkpoint, answer_ids
+from burnish.refiners.checkpoint import Checkpoint, answer_ids, spoken
 from burnish.refiners.engines.base import Completion, Engine, Request
 from burnish.schema import Issue
 from burnish.spec import ModelSpec, RefinerCard, StageSpec
@@ -83,16 +83,17 @@ class Generative:
         """The engine, made at the first use."""
         return self._make_engine(self._context)
 
-    def measure(self, lines: Sequence[str]) -> list[int]:
-        """Tokens or characters, as the card says; each line counts with its marker."""
+    def measure(self, lines: Sequence[str], first: int = 0) -> list[int]:
+        """Tokens or characters, as the card says; each line counts with its marker. `first` is the
+        number of the first line in its document."""
         sizes = self._sizes(lines, self._markers[0])
         for digits, marker in enumerate(self._markers[1:], start=4):
-            first = 10 ** (digits - 1) - 1  # the first line whose number may have so many digits
-            if first >= len(lines):
+            start = 10 ** (digits - 1) - 1 - first  # the first that may have so many digits
+            if start >= len(lines):
                 break
             more = self._sizes([""], marker)[0] - self._sizes([""], self._markers[0])[0]
-            last = 10**digits - 1 if marker is not self._markers[-1] else len(lines)
-            for number in range(first, min(last, len(lines))):
+            end = 10**digits - 1 - first if marker is not self._markers[-1] else len(lines)
+            for number in range(max(start, 0), min(end, len(lines))):
                 sizes[number] += more
         return sizes
 
@@ -109,12 +110,18 @@ class Generative:
     def write(self, chunks: Sequence[Chunk]) -> list[Draft]:
         if self._stopped:
             raise RefinerError(f"{self.name} was stopped")
-        split = [self._fitting(chunk) for chunk in chunks]
+        split = [self.asked(chunk) for chunk in chunks]
         drafts = iter(self._write([pair for pairs in split for pair in pairs]))
         return [_joined([chunk for chunk, _ in pairs], drafts) for pairs in split]
 
+    def answer(self, program: Program, chunk: Chunk) -> list[int]:
+        """The ids of a program where the model writes it, behind the window's prompt; the end token
+        is not among them. Raises ValueError for a program that the dialect can not say."""
+        text = spoken(self._template, self._dialect.format(program, chunk))
+        return answer_ids(self._tokens, self._template, [text])[0]
+
     def _write(self, asked: Sequence[tuple[Chunk, Request]]) -> list[Draft]:
-        short = [n for n, (_, request) in enumerate(asked) if self._fits(request)]
+        short = [n for n, (_, request) in enumerate(asked) if self.fits(request)]
         requests = [asked[n][1] for n in short]
         if not requests:
             answers = []
@@ -156,15 +163,16 @@ class Generative:
             prompt,
         )
 
-    def _fits(self, request: Request) -> bool:
+    def fits(self, request: Request) -> bool:
+        """Whether the prompt leaves the room that an answer needs; else it is a failure."""
         return len(request.prompt) <= self._max_prompt
 
-    def _fitting(self, chunk: Chunk) -> list[tuple[Chunk, Request]]:
+    def asked(self, chunk: Chunk) -> list[tuple[Chunk, Request]]:
         """The window and its prompt; where that is too long (a window measured in characters, of a
         script with many tokens), its halves, unless the model wants a whole page."""
         request = self._request(chunk)
         middle = len(chunk.lines) // 2
-        if self._fits(request) or not (self._windows and middle):
+        if self.fits(request) or not (self._windows and middle):
             return [(chunk, request)]
         split = chunk.first + middle
         halves = (
@@ -174,7 +182,7 @@ class Generative:
             Chunk(chunk.lines[middle:], split, (max(chunk.owned[0], split), chunk.owned[1])),
         )
         owning = [half for half in halves if half.owned[0] <= half.owned[1]]
-        return [pair for half in owning for pair in self._fitting(half)]
+        return [pair for half in owning for pair in self.asked(half)]
 
     def _too_long(self, prompt: Sequence[int]) -> Draft:
         message = f"the prompt has {len(prompt)} tokens; the limit is {self._max_prompt}"

@@ -73,6 +73,18 @@ def is_language_model(name: str) -> bool:
     return card is not None and card.kind == "causal"
 
 
+def parameters_of(name: str, engine: EngineChoice | None = None) -> int | None:
+    """How many parameters a language model has without its embeddings; None for another refiner,
+    and where no file says it. Raises as `load_refiner` does."""
+    card, beside = _find(name) if name not in _RULES else (None, Path())
+    if card is None or card.model is None:
+        return None
+    from burnish.refiners.parameters import parameters_without_embeddings
+
+    folder, _ = _model_files(card.model, beside, (engine or EngineChoice()).settled())
+    return parameters_without_embeddings(folder)
+
+
 def identity(name: str, engine: EngineChoice | None = None) -> str:
     """What a run remembers of its refiner: the name, and for one with weights a fingerprint of its
     files, so that another refiner under the same name is another setting. A language model goes
@@ -89,10 +101,18 @@ def identity(name: str, engine: EngineChoice | None = None) -> str:
         folder, system = _model_files(card.model, beside, choice)
         suffix = f" on {choice.identity}"
         digest.update((system or "").encode())
+    digest.update(weights_hash(folder).encode())
+    return f"{card.name} {digest.hexdigest()[:16]}{suffix}"
+
+
+def weights_hash(folder: Path) -> str:
+    """A fingerprint of the model's files in a folder: of their names and contents, of a large one
+    its size and both ends."""
+    digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in _WEIGHTS:
             digest.update(path.name.encode() + b"\0" + _sample(path))
-    return f"{card.name} {digest.hexdigest()[:16]}{suffix}"
+    return digest.hexdigest()[:32]
 
 
 def _find(name: str) -> tuple[RefinerCard, Path]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from burnish.program.limits import Limits, count_words
+from burnish.program.limits import Limits
 from burnish.program.lines import Chunk
 from burnish.program.operations import removal
+from burnish.program.words import count_words
 from burnish.refiners.base import Draft
 from burnish.spec import StageSpec
 

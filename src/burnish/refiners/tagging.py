@@ -70,6 +70,7 @@ class DocumentTagger:
     def __init__(self, folder: Path, card: RefinerCard) -> None:
         self.name = f"{card.name} {card.version}"
         self._predictor = _predictor(folder)
+        self._calibration = card.calibration.get("keep")
         if self._predictor.tagger.head is None:
             raise RefinerError(f"{folder} can not score documents: there is no {HEAD_FILE}")
 
@@ -82,19 +83,21 @@ class DocumentTagger:
 
     def _draft(self, chunk: Chunk) -> Draft:
         found = self._predictor.predict(chunk.text)
-        scores = {"edu": found.edu, "format": found.format, "keep": found.keep}
+        keep = found.keep if self._calibration is None else self._calibration(found.keep)
+        scores = {"edu": found.edu, "format": found.format, "keep": keep}
         return Draft((), scores={name: round(score, 4) for name, score in scores.items()})
 
 
 class LineTagger:
-    """Removes the lines whose probability of being noise reaches the card's threshold."""
+    """Removes the lines whose probability of being noise reaches that of the card's threshold."""
 
     def __init__(self, folder: Path, card: RefinerCard) -> None:
         self.name = f"{card.name} {card.version}"
         self._predictor = _predictor(folder)
         if "noise" not in card.thresholds:
             raise RefinerError(f"{folder / CARD_FILE}: thresholds.noise is missing")
-        self._threshold = card.thresholds["noise"]
+        self._calibration = card.calibration.get("noise")
+        self._threshold = float(self._probabilities(np.array([card.thresholds["noise"]]))[0])
 
     def measure(self, lines: Sequence[str]) -> list[int]:
         """Characters."""
@@ -104,10 +107,20 @@ class LineTagger:
         return [self._draft(chunk) for chunk in chunks]
 
     def _draft(self, chunk: Chunk) -> Draft:
-        noise = self._predictor.predict(chunk.text).noise
+        noise = self._probabilities(self._predictor.predict(chunk.text).noise)
         blank = np.fromiter(map(_is_blank, chunk.lines), bool, len(chunk.lines))
         gone = with_blank_lines(noise >= self._threshold, blank)
         return Draft(_ranges(gone, chunk.first), line_scores=noise.tolist())
+
+    def _probabilities(self, scores: NDArray[np.floating]) -> NDArray[np.floating]:
+        """What the network's scores mean, where the card says it. The order stays, so cutting
+        probabilities at the threshold's probability cuts scores at the threshold."""
+        if self._calibration is None:
+            return scores
+        found: NDArray[np.floating] = np.interp(
+            scores, self._calibration.scores, self._calibration.probabilities
+        )
+        return found
 
 
 def _is_blank(line: str) -> bool:

@@ -1,12 +1,6 @@
 """Labelled documents, as `burnish annotate` writes them: read, checked and chosen.
 
-A folder of labels holds JSONL files, plain or compressed, with one row a line:
-
-    train, dev, …           documents: text, scores, keep or drop, critiques of each annotator
-    chunks_train, …         windows of documents: lines with labels and kinds, edits, programs
-    rejected                answers of the teacher that are no labels
-
-Fields may be missing.
+`burnish.io.labels` lists the files. Fields of a row may be missing.
 """
 
 from __future__ import annotations
@@ -19,29 +13,16 @@ from typing import Any
 
 from burnish.errors import InputError
 from burnish.io.jsonl import loads, numbered_lines
+from burnish.io.labels import CHUNK, REJECTED, LabelledFile, labelled_files
 from burnish.schema import Edit, apply_edits
 
 Row = Mapping[str, Any]
 
-DOCUMENT, CHUNK, REJECTED = "document", "chunk", "rejected"
-
-_SPLITS = ("train", "dev", "test")
-_CHUNKS = "chunks_"
-_SUFFIXES = (".jsonl.zst", ".jsonl.gz", ".jsonl")
 SCORES = ("edu", "format")
 _FAR = 2  # annotators whose scores differ by this much disagree
 
 
 # ---------------------------------------------------------------------------------------- reading
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledFile:
-    """One file of labels; `kind` is DOCUMENT, CHUNK or REJECTED, `split` empty for the last."""
-
-    path: Path
-    kind: str
-    split: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,41 +87,6 @@ def find(folder: Path, wanted: Wanted) -> Iterator[Found | None]:
         if wanted.allows_file(file):
             for found in rows_of(file):
                 yield found if wanted.allows(found) else None
-
-
-def labelled_files(folder: Path, split: str | None = None) -> list[LabelledFile]:
-    """The files of labels in a folder, documents first and rejected rows last.
-
-    A file of documents is known by the name of a split: train, dev, test, `split`, or one that has
-    windows. Raises InputError if there is no file of labels.
-    """
-    named = {path: _stem(path) for path in sorted(folder.glob("*.jsonl*")) if _stem(path)}
-    splits = [*_SPLITS, *filter(None, [split])]
-    splits += [name.removeprefix(_CHUNKS) for name in named.values() if name.startswith(_CHUNKS)]
-    files = []
-    for path, name in named.items():
-        if name == REJECTED:
-            files.append(LabelledFile(path, REJECTED))
-        elif name.startswith(_CHUNKS):
-            files.append(LabelledFile(path, CHUNK, name.removeprefix(_CHUNKS)))
-        elif name in splits:
-            files.append(LabelledFile(path, DOCUMENT, name))
-    if not files:
-        what = "holds no labelled documents" if folder.is_dir() else "is not a folder"
-        raise InputError(
-            f"{folder} {what}: expected a folder with train.jsonl.zst, chunks_train.jsonl.zst or "
-            "rejected.jsonl.zst, as burnish annotate writes it (see burnish annotate --help)"
-        )
-    order = (DOCUMENT, CHUNK, REJECTED)
-    return sorted(
-        files, key=lambda file: (order.index(file.kind), splits.index(file.split or "train"))
-    )
-
-
-def _stem(path: Path) -> str:
-    """The name of a JSONL file without its endings; empty for another file."""
-    suffix = next((s for s in _SUFFIXES if path.name.endswith(s)), None)
-    return path.name.removesuffix(suffix) if suffix else ""
 
 
 def rows_of(file: LabelledFile) -> Iterator[Found]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -14,25 +12,19 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from burnish.io.labels import CHUNK, DOCUMENT, REJECTED
 from burnish.report.labelled import (
-    CHUNK,
-    DOCUMENT,
-    REJECTED,
     SCORES,
     Found,
     Row,
     calls_of,
     differ,
-    disagree,
-    edits_of,
     kinds_of,
-    labelled_files,
     programs_of,
-    rows_of,
     split_vote,
 )
+from burnish.report.line_pieces import Piece, line_pieces
 from burnish.report.visible import paragraph, visible
-from burnish.schema import Edit
 
 _LINES = 40  # of a document or an answer, unless all are asked for
 _CHARACTERS = 2000  # of one of these lines: some pages are a single one
@@ -117,7 +109,7 @@ def _name(annotator: Row, several: bool) -> Text:
     return name
 
 
-# --- documents
+# -------------------------------------------------------------------------------------- documents
 
 
 def _document(row: Row, look: Look) -> Iterator[RenderableType]:
@@ -178,11 +170,11 @@ def _lines_table(last: int) -> Table:
     return table
 
 
-# --- rejected rows
+# ---------------------------------------------------------------------------------- rejected rows
 
 
 def _rejected(row: Row, look: Look) -> Iterator[RenderableType]:
-    names = ("stage", "task", "teacher")
+    names = ("stage", "task", "teacher", "file", "position")
     facts = [f"{name} {row[name]}" for name in names if row.get(name) is not None]
     yield from _facts(map(visible, facts))
     reason = visible(str(row.get("reason") or "no reason given"), "bold yellow")
@@ -190,20 +182,19 @@ def _rejected(row: Row, look: Look) -> Iterator[RenderableType]:
         reason.append(": ").append_text(visible(str(row["detail"]), "yellow"))
     yield reason
     yield Text()
-    if row.get("answer") is None:
+    what = "row" if row.get("raw") is not None else "answer"
+    text = row.get("raw" if what == "row" else "answer")
+    if text is None:
         yield Text("no answer", "dim")
         return
-    lines = str(row["answer"]).split("\n")
+    lines = str(text).split("\n")
     shown = lines if look.full else lines[:_LINES]
     answer = Text("\n", overflow="fold").join(_cut(line, look) for line in shown)
-    yield Panel(answer, title="answer", title_align="left", border_style="dim")
+    yield Panel(answer, title=what, title_align="left", border_style="dim")
     yield from _more(len(lines) - len(shown))
 
 
-# --- windows
-
-Piece = tuple[str, str]
-"""A part of a line: "kept", "old" (removed) or "new" (written in its place), and the text."""
+# ---------------------------------------------------------------------------------------- windows
 
 
 def _window(row: Row, look: Look) -> Iterator[RenderableType]:
@@ -246,67 +237,6 @@ def _differences(annotators: Sequence[Row]) -> Iterator[Text]:
             yield Text.assemble(("only ", "dim"), _name(annotator, True), ": ", calls)
 
 
-def line_pieces(row: Row) -> list[list[Piece]]:
-    """The lines of a window in pieces, as its labels and edits say.
-
-    A line with label 1 is one "old" piece. A line feed that goes between two lines that stay is
-    shown as "\\n" at the end of the first. Text that replaces several lines stands in the last.
-    """
-    lines, edits = row.get("lines") or (), edits_of(row)
-    result: list[list[Piece]] = []
-    start = first = 0  # of the line; of the edits that end in it or later
-    for number, line in enumerate(lines):
-        text = line.get("text") or ""
-        while first < len(edits) and _last(edits[first]) < start:
-            first += 1
-        touching = []
-        for edit in edits[first:]:
-            if edit.start > start + len(text):
-                break
-            touching.append(edit)
-        if line.get("label") == 1:
-            touching = [Edit(start, text), *(_behind(edit, start + len(text)) for edit in touching)]
-            joined = False
-        else:
-            joined = number + 1 < len(lines) and lines[number + 1].get("label") != 1
-        result.append(list(_cut_line(text, start, touching, joined)))
-        start += len(text) + 1
-    return result
-
-
-def _last(edit: Edit) -> int:
-    """The last character of a span; of an empty one the character that it stands before."""
-    return max(edit.start, edit.end - 1)
-
-
-def _behind(edit: Edit, end: int) -> Edit:
-    """What an edit writes, behind a line that ends at `end`, if its span ends in that line."""
-    return Edit(end, "", edit.new if _last(edit) <= end else "")
-
-
-def _cut_line(text: str, start: int, edits: Iterable[Edit], joined: bool) -> Iterator[Piece]:
-    """The pieces of the line that begins at `start` of its window; `edits` are those that touch it.
-
-    `joined` says that the line feed behind it is shown where it goes.
-    """
-    position = 0
-    for edit in edits:
-        begin = max(edit.start - start, 0)
-        end = min(edit.end - start, len(text))
-        if begin > position:
-            yield "kept", text[position:begin]
-        gone = text[begin:end]
-        if joined and edit.end > start + len(text):
-            gone += "\n"
-        if gone:
-            yield "old", gone
-        if edit.new and _last(edit) <= start + len(text):
-            yield "new", edit.new
-        position = max(position, end)
-    if position < len(text):
-        yield "kept", text[position:]
-
-
 _STYLES = {"kept": "", "old": "red strike", "new": "green"}
 _BRACKETS = {"kept": ("", ""), "old": ("[-", "-]"), "new": ("{+", "+}")}
 
@@ -335,54 +265,3 @@ def _reason(line: Row, kinds: Sequence[str], again: bool, annotators: int) -> Te
     if split_vote(line, annotators):
         parts.append(Text(f"{line['votes']} of {annotators}", "yellow"))
     return Text("  ").join(parts)
-
-
-# --------------------------------------------------------------------------------------- overview
-
-
-@dataclass
-class _Tally:
-    """What a file holds; the names of the counters are those of the rows' fields."""
-
-    rows: int = 0
-    counts: dict[str, Counter[str]] = field(default_factory=dict)
-
-    def add(self, row: Row) -> None:
-        self.rows += 1
-        for name in ("lang", "variant", "status", "stage", "task", "reason"):
-            # The reasons of documents are sentences.
-            if row.get(name) and not (name == "reason" and "stage" not in row):
-                self._count(name, str(row[name]))
-        if row.get("keep") is not None:
-            self._count("decision", "keep" if row["keep"] else "drop")
-        if row.get("lines"):
-            for kind in kinds_of(row):
-                self._count("kind", kind)
-        if disagree(row):
-            self._count("annotators", "disagree")
-
-    def _count(self, name: str, value: str) -> None:
-        self.counts.setdefault(name, Counter())[value] += 1
-
-
-def overview(folder: Path) -> Table:
-    """What there is to look at: the rows of each file, counted by what can be asked for.
-
-    Reads all files. Raises InputError as `find` does.
-    """
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True, style="dim")
-    table.add_column(overflow="fold")
-    for file in labelled_files(folder):
-        tally = _Tally()
-        for found in rows_of(file):
-            tally.add(found.row)
-        what = {DOCUMENT: "documents", CHUNK: "windows", REJECTED: "rejected rows"}[file.kind]
-        table.add_row(visible(file.path.name), f"{tally.rows:,}", what, "")
-        for name, counter in tally.counts.items():
-            common = [f"{value} {count:,}" for value, count in counter.most_common(12)]
-            more = f", … {len(counter) - 12} more" if len(counter) > 12 else ""
-            table.add_row("", "", name, visible(", ".join(common) + more))
-    return table

@@ -66,6 +66,13 @@ def settings_of(job: Job, plan: Plan) -> dict[str, Any]:
     return {**json.loads(json.dumps(dict(job.settings))), **own}
 
 
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """The settings of the run in a folder; None if there is none. Raises OutputError if they are
+    damaged."""
+    path = folder / MANIFEST / SETTINGS
+    return load(path, dict) if path.is_file() else None
+
+
 def note_path(folder: Path, name: str) -> Path:
     return folder / MANIFEST / f"{name}.json"
 

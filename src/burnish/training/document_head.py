@@ -32,6 +32,7 @@ from burnish.refiners.document_head import (
     unit,
 )
 from burnish.refiners.features import FEATURE_VERSION, features
+from burnish.training.calibration import document_error
 
 TRAIN_FILE, DEV_FILE = "seed/train.jsonl.zst", "seed/dev.jsonl.zst"
 PAGE_FILES = (
@@ -103,7 +104,7 @@ def train_document_head(
             is trained to be given zeros.
     """
     data = Path(data_dir)
-    train, dev = _labelled(data / TRAIN_FILE), _labelled(data / DEV_FILE)
+    train, dev = read_labelled(data / TRAIN_FILE), read_labelled(data / DEV_FILE)
     pool = [text_words(text, _noise(text, tag)) for text in _unlabelled(data, seed)]
     read = _read(train.texts, tag)
     pool += read.words
@@ -142,7 +143,8 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _labelled(path: Path) -> Labelled:
+def read_labelled(path: Path) -> Labelled:
+    """The documents of a file, their scores, and what keeps those of a site together."""
     records = list(_records(path))
     scores = [[record[target] for target in TARGETS] for record in records]
     return Labelled(
@@ -383,7 +385,8 @@ def _best_threshold(chance: Doubles, labels: Doubles) -> float:
 
 
 def _measure(guesses: Doubles, truth: Doubles, threshold: float, seed: int) -> dict[str, Any]:
-    """Scores of guesses `[documents, targets]` with 95 % bootstrap intervals over documents."""
+    """Scores of guesses `[documents, targets]` with 95 % bootstrap intervals over documents, and
+    the calibration error of keep."""
     generator = np.random.default_rng(seed)
     draws = generator.integers(0, len(truth), (BOOTSTRAPS, len(truth)))
     result: dict[str, Any] = {}
@@ -397,7 +400,7 @@ def _measure(guesses: Doubles, truth: Doubles, threshold: float, seed: int) -> d
         low, high = np.nanquantile(drawn, (0.025, 0.975))
         result[name] = round(score(guesses, truth), 4)
         result[f"{name}_interval"] = [round(float(low), 4), round(float(high), 4)]
-    return result
+    return {**result, **document_error(guesses[:, 2], truth[:, 2] > 0, seed)}
 
 
 def _f_beta(kept: NDArray[np.bool_], labels: Doubles, beta: float = 1.0) -> float:

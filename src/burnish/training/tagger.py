@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from burnish.refiners.features import FEATURE_VERSION, TOKEN_COLUMNS
 from burnish.refiners.tagger import LINES_FILE, THRESHOLD, WEIGHTS, Tagger
+from burnish.training.calibration import calibrate
 from burnish.training.network import (
     Batch,
     Corpus,
@@ -280,8 +281,12 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     export(best.net, out / LINES_FILE, policy)
     card = describe(data, recipe, policy)
+    tagger = Tagger.load(out)
+    calibration, errors = calibrate(data, tagger)
+    card["calibration"] = {"noise": calibration}
     card["metrics"] = {
-        "dev": evaluate(data, Tagger.load(out)),
+        "dev": evaluate(data, tagger),
+        "calibration": errors,
         "chosen_epoch": best.epoch,
     }
     say(json.dumps(card["metrics"]["dev"]))

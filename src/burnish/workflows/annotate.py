@@ -8,7 +8,8 @@ bytes, and one that was finished costs nothing.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Any
 
 from burnish.annotation.agreement import between_annotators
 from burnish.annotation.answers import Answer, Answers, Question, Usage
-from burnish.annotation.bill import Budget, Ledger, Price, expected, expected_tokens
+from burnish.annotation.asking import Asked, ask
+from burnish.annotation.bill import Budget, Ledger, Price, expected
 from burnish.annotation.card import Tally, make_card
 from burnish.annotation.folder import ANSWERS, LabelFolder, StoredSample
 from burnish.annotation.labels import Labeller, Labels
@@ -24,10 +26,10 @@ from burnish.annotation.pilot import Choice, choose, pilot
 from burnish.annotation.policy import Policy
 from burnish.annotation.sampling import draw, fingerprint, read_corpus
 from burnish.annotation.splits import check_shares, split
-from burnish.annotation.teacher import Asked, Teacher, ask, make_teacher
+from burnish.annotation.teacher import Teacher, make_teacher
 from burnish.annotation.votes import Annotator
 from burnish.dialects.base import Prompt
-from burnish.errors import UsageError
+from burnish.errors import RefinerError, UsageError
 from burnish.refiners import EngineChoice
 from burnish.schema import Document, Rejected
 
@@ -114,26 +116,35 @@ OnProgress = Callable[[Progress], None]
 class Summary:
     """What a run came to: its card, and whether the budget ended before the questions did.
 
-    `asked` counts the answers of this session, `failed` the questions that got none; `damaged`
-    input files were not read to their end.
+    `asked` counts the answers of this session, `failed` the questions that got none; `labelled`
+    documents have labels; `spent` and `dollars` (None without prices) are what all answers came to
+    that are kept, those that no label rests on included; `damaged` input files were not read to
+    their end.
     """
 
     card: Mapping[str, Any]
     asked: int
     failed: int
+    labelled: int
+    spent: Usage
+    dollars: float | None
     exhausted: bool
     damaged: int
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run would ask: about how many questions, tokens and dollars, and some prompts."""
+    """What a run would ask: about how many questions (`usage.answers`), tokens and dollars.
+
+    `kept` answers are there already; `separate` is the bill if calls have to be separate, where
+    that is still to be found out; `prompts` are some of the first, with the document's id.
+    """
 
     documents: int
-    questions: int
     kept: int
     usage: Usage
     dollars: float | None
+    separate: tuple[Usage, float | None] | None
     prompts: tuple[tuple[str, Prompt], ...]
 
 
@@ -146,14 +157,26 @@ def run(
     """Labels the sample; goes on where an earlier run stopped.
 
     Raises UsageError, InputError, MissingExtra and RefinerError before anything is asked;
-    OutputError where the folder can not be used; RefinerError where a teacher is gone, and
-    KeyboardInterrupt, with all answers kept.
+    OutputError where the folder can not be used; RefinerError where a teacher is gone or none of
+    the documents that were tried first got a label, and KeyboardInterrupt, with all answers kept.
     """
     with _prepared(config, say) as work:
-        asked = work.ask_all(on_progress, on_stopping)
+        try:
+            asked = work.ask_all(on_progress, on_stopping)
+        except RefinerError:
+            work.write()  # what is answered is labelled, and can be looked at
+            raise
         card = work.write()
-        damaged = work.sample.note["damaged"]
-        return Summary(card, asked, len(work.failed), work.ledger.exhausted, damaged)
+        return Summary(
+            card=card,
+            asked=asked,
+            failed=len(work.failed),
+            labelled=sum(card["licence"]["texts"].values()),
+            spent=work.ledger.usage,
+            dollars=work.ledger.dollars,
+            exhausted=work.ledger.exhausted,
+            damaged=work.sample.note["damaged"],
+        )
 
 
 def estimate(config: Config, say: Callable[[str], None] = lambda text: None) -> Estimate:
@@ -162,20 +185,8 @@ def estimate(config: Config, say: Callable[[str], None] = lambda text: None) -> 
     Answers that are there already cost nothing. Windows that `only_kept` would leave out, and
     questions that have to be asked again, are not foreseen.
     """
-    total, dollars, kept = Usage(), 0.0, 0
-    prompts: list[tuple[str, Prompt]] = []
     with _prepared(config, say) as work:
-        for document in work.documents:
-            found = work.labeller.label(document)
-            kept += len(found.answers)
-            for annotator, question in found.missing:
-                one = expected(question, _answer_tokens(question))
-                total.merge(one)
-                dollars += work.prices[annotator.name].of(one) if work.prices else 0.0
-                if len(prompts) < _SHOWN and not any(p == question.prompt for _, p in prompts):
-                    prompts.append((document.id, question.prompt))
-        priced = dollars if work.prices else None
-        return Estimate(len(work.documents), total.answers, kept, total, priced, tuple(prompts))
+        return work.estimate()
 
 
 @contextmanager
@@ -217,13 +228,6 @@ def _sample(config: Config, folder: LabelFolder, say: Callable[[str], None]) -> 
     return known
 
 
-def _answer_tokens(question: Question) -> int:
-    """About how long an answer is: critiques and programs take a third of their room, and a
-    rewritten text about as much as is shown."""
-    shown = expected_tokens(question.prompt.user)
-    return min(max(question.max_tokens // 3, 0), max(shown, 200))
-
-
 def _teachers(config: Config) -> list[Teacher]:
     found = [
         make_teacher(place, model, config.engine, passes=config.passes)
@@ -236,6 +240,10 @@ def _teachers(config: Config) -> list[Teacher]:
                 f"the teacher {name} is named twice; ask one several times: --passes N"
             )
     return found
+
+
+def _without(data: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key != name}
 
 
 class _Work:
@@ -294,16 +302,52 @@ class _Work:
                     asking.run(on_stopping)
                     asked += asking.answered
 
+        if any(self.labeller.label(document).missing for document in self.documents):
+            for teacher in self.teachers:
+                teacher.prepare()  # one that is gone is noticed before others are paid
         if self._tried:
             labels: list[list[Labels]] = []
             for calls in ("joint", "separate"):
                 self.labeller = self._labeller(calls)
                 ask_about(self._tried, f"trying {calls} calls")
                 labels.append([self.labeller.label(document) for document in self._tried])
+            if not self.ledger.exhausted:
+                _check_some(found for way in labels for found in way)
             self.choice = choose(zip(*labels, strict=True))
             self.labeller = self._labeller(self.choice.calls)
         ask_about(self.documents, "asking")
         return asked
+
+    def estimate(self) -> Estimate:
+        """What `ask_all` would come to."""
+        kept = 0
+        prompts: list[tuple[str, Prompt]] = []
+        for document in self.documents:
+            found = self.labeller.label(document)
+            kept += len(found.answers)
+            for _, question in found.missing if len(prompts) < _SHOWN else ():
+                if not any(prompt == question.prompt for _, prompt in prompts):
+                    prompts.append((document.id, question.prompt))
+        separate = None
+        tried = self._bill(self._tried, "separate")
+        if self._tried:
+            separate = self._bill(self.documents, "separate")
+        usage, dollars = self._bill(self.documents, self.labeller.policy.calls)
+        usage.merge(tried[0])
+        dollars = None if dollars is None else dollars + (tried[1] or 0.0)
+        shown = tuple(prompts[:_SHOWN])
+        return Estimate(len(self.documents), kept, usage, dollars, separate, shown)
+
+    def _bill(self, documents: Sequence[Document], calls: str) -> tuple[Usage, float | None]:
+        """What the open questions about documents will come to, about, asked in this way."""
+        labeller = self._labeller(calls)
+        total, dollars = Usage(), 0.0
+        for document in documents:
+            for annotator, question in labeller.label(document).missing:
+                one = expected(question, question.likely_tokens)
+                total.merge(one)
+                dollars += self.prices[annotator.name].of(one) if self.prices else 0.0
+        return total, dollars if self.prices else None
 
     def write(self) -> Mapping[str, Any]:
         """Writes the labels of all documents whose questions are answered, and the card."""
@@ -352,7 +396,7 @@ class _Work:
             teachers=[{"name": t.name, **t.identity} for t in self.teachers],
             annotators=self._annotators,
             prompts=list(tasks.values()),
-            sample={**self.sample.note, "left out of all splits": left_out},
+            sample={**_without(self.sample.note, "drawn_for"), "left out of all splits": left_out},
             tally=tally,
             agreement={pair: found.to_json() for pair, found in between.items()} or None,
             usage={
@@ -362,6 +406,20 @@ class _Work:
             },
             licence=config.licence,
         )
+
+
+def _check_some(labels: Iterable[Labels]) -> None:
+    """Raises RefinerError where no document has a label."""
+    reasons: Counter[str] = Counter()
+    for found in labels:
+        if found.documents or found.windows:
+            return
+        reasons.update(row["reason"] for row in found.rejected)
+    told = f"; the commonest reason: {reasons.most_common(1)[0][0]}" if reasons else ""
+    raise RefinerError(
+        f"none of the documents that were tried first got a label{told}. Look at the answers with "
+        "burnish inspect --rejected; to go on all the same, choose --calls joint or separate"
+    )
 
 
 class _Round:

@@ -1,158 +1,166 @@
-"""Measure a refiner against gold: pages with line labels, documents with scores.
+"""Measure a refiner against gold, alone or beside another one.
 
-    pages       {"lines": [{"text", "label"}], "source", "lang"}; label 1 noise, 0 content, -1 not
-                scored
-    documents   {"text", "keep", "edu", "format", "source" or "file", "lang"}; keep is 0 or 1, the
-                scores 0 to 5; each of the three may be missing
-
-The metrics are those of the ProX paper (A.3: F1 of the removed lines, pooled; F1 of keep) and a few
-more. Lines are judged at the chunk stage alone, documents at the document stage alone.
+The metrics are those of the ProX paper (A.3: F1 of the removed lines, pooled; F1 of keep) and more.
+Lines are judged at the chunk stage alone, documents at the document stage alone.
 """
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from burnish.annotation.agreement import Agreement, between_annotators, with_gold
 from burnish.errors import InputError
-from burnish.io.jsonl import loads, numbered_lines
-from burnish.metrics import Counts, pearson, roc_auc
-from burnish.program.limits import count_words
-from burnish.refiners import EngineChoice
-from burnish.report.labelled import REJECTED, labelled_files
+from burnish.evaluation.judgement import (
+    DocumentJudgement,
+    PageJudgement,
+    judge_document,
+    judge_page,
+)
+from burnish.evaluation.summary import (
+    Difference,
+    compare_pages,
+    document_summary,
+    page_summary,
+    table,
+)
+from burnish.io.gold import Row, read_gold, text_of
+from burnish.io.labels import REJECTED, labelled_files
+from burnish.metrics import expected_calibration_error, reliability
+from burnish.program.lines import Chunk
+from burnish.refiners import EngineChoice, is_language_model
 from burnish.schema import Document, Record, Status
+from burnish.stages import Pipeline
 from burnish.workflows.refine import load_pipeline
 
-Row = Mapping[str, Any]
+GROUPS = ("source", "language", "page_type", "length")
+WORST = 50
+"""Documents of each kind of mistake that are shown."""
 
-_DOCUMENT_GOLD = ("keep", "edu", "format")
-
-
-@dataclass
-class LineScores:
-    """Pooled counts over pages.
-
-    `removed` counts lines that the refiner removed and the gold calls noise as true positives;
-    `kept_words` counts words of lines that were kept and the gold calls content.
-    """
-
-    pages: int = 0
-    removed: Counts = field(default_factory=Counts)
-    kept_words: Counts = field(default_factory=Counts)
-    dropped: int = 0
-    failed: int = 0
-
-    def add(self, row: Row, record: Record) -> None:
-        gone = record.removed_lines
-        self.pages += 1
-        self.dropped += record.status is Status.DROPPED
-        self.failed += record.status in (Status.FAILED, Status.REFUSED)
-        for number, line in enumerate(row["lines"]):
-            label = line["label"]
-            if label in (0, 1):
-                removed = number in gone
-                self.removed.add(removed, label == 1)
-                self.kept_words.add(not removed, label == 0, count_words(line["text"]))
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "pages": self.pages,
-            "dropped": self.dropped,
-            "failed": self.failed,
-            "removed_lines": self.removed.to_json(),
-            "kept_words": self.kept_words.to_json(),
-        }
-
-
-@dataclass
-class DocumentScores:
-    """Scores and decisions beside the gold's, document by document; `failed` ones have neither."""
-
-    documents: int = 0
-    failed: int = 0
-    kept: Counts = field(default_factory=Counts)
-    pairs: dict[str, list[tuple[float, float]]] = field(
-        default_factory=lambda: {"edu": [], "format": [], "keep": []}
-    )
-
-    def add(self, row: Row, record: Record) -> None:
-        self.documents += 1
-        if record.status in (Status.FAILED, Status.REFUSED):
-            self.failed += 1
-            return
-        if row.get("keep") is not None:
-            self.kept.add(record.status is not Status.DROPPED, bool(row["keep"]))
-        for name, pairs in self.pairs.items():
-            gold, score = row.get(name), record.scores.get(name)
-            if gold is not None and score is not None:
-                pairs.append((float(score), float(gold)))
-
-    def to_json(self) -> dict[str, Any]:
-        keep = self.pairs["keep"]
-        return {
-            "documents": self.documents,
-            "failed": self.failed,
-            "keep": self.kept.to_json(),
-            "keep_roc_auc": _number(roc_auc([s for s, _ in keep], [bool(g) for _, g in keep])),
-            "edu_pearson_r": _number(_correlation(self.pairs["edu"])),
-            "format_pearson_r": _number(_correlation(self.pairs["format"])),
-        }
+Judgement = PageJudgement | DocumentJudgement
 
 
 @dataclass
 class Evaluation:
-    """One gold file: all rows, and the rows of each source and of each language.
+    """What a refiner did to one gold file.
 
-    `kind` is "lines" or "documents". `agreement` tells, where several annotators made the gold, how
-    well each two of them agree: more than that can not be asked of a refiner.
+    `kind` is "lines" or "documents". `judgements` and `removed` (the numbers of the lines that
+    went) have one entry for each of `rows`. `agreement` tells, where several annotators made the
+    gold, how well each two of them agree: more than that can not be asked of a refiner.
+    `comparison` is with the refiner `against`.
     """
 
     gold: str
     kind: str
-    total: LineScores | DocumentScores
-    by_source: dict[str, LineScores | DocumentScores]
-    by_language: dict[str, LineScores | DocumentScores]
+    refiner: str
+    rows: Sequence[Row]
+    judgements: list[Any] = field(default_factory=list)
+    removed: list[frozenset[int]] = field(default_factory=list)
     agreement: dict[str, Agreement] = field(default_factory=dict)
+    against: str = ""
+    comparison: dict[str, Difference] = field(default_factory=dict)
+
+    def summary(self, judgements: Sequence[Any] | None = None) -> dict[str, Any]:
+        """Counts and metrics of these judgements, or of all."""
+        found = self.judgements if judgements is None else judgements
+        return page_summary(found) if self.kind == "lines" else document_summary(found)
+
+    def groups(self, name: str) -> dict[str, dict[str, Any]]:
+        """The summary of each group, by one of `GROUPS`."""
+        parts: dict[str, list[Judgement]] = {}
+        for judgement in self.judgements:
+            parts.setdefault(getattr(judgement.group, name), []).append(judgement)
+        return {part: self.summary(found) for part, found in sorted(parts.items())}
+
+    def calibration(self) -> dict[str, dict[str, Any]]:
+        """How far probabilities are what they say, where the refiner tells some."""
+        pairs: list[tuple[float, bool]] = []
+        name = "keep"
+        if self.kind == "lines":
+            name = "noise"
+            pairs = [pair for page in self.judgements for pair in page.scores]
+        else:
+            told = [d.pairs["keep"] for d in self.judgements if "keep" in d.pairs]
+            pairs = [(score, bool(gold)) for score, gold in told]
+        if not pairs:
+            return {}
+        scores, actual = [score for score, _ in pairs], [so for _, so in pairs]
+        bins = [
+            {"mean": part.probability, "share": part.positives, "count": part.count}
+            for part in reliability(scores, actual)
+        ]
+        error = expected_calibration_error(scores, actual)
+        return {name: {"expected_calibration_error": error, "bins": bins}}
 
     def to_json(self) -> dict[str, Any]:
         return {
             "gold": self.gold,
             "kind": self.kind,
-            "total": self.total.to_json(),
-            "by_source": {name: part.to_json() for name, part in sorted(self.by_source.items())},
-            "by_language": {n: part.to_json() for n, part in sorted(self.by_language.items())},
+            "refiner": self.refiner,
+            "total": self.summary(),
+            **{f"by_{name}": self.groups(name) for name in GROUPS},
+            "calibration": self.calibration(),
             "agreement": {pair: found.to_json() for pair, found in self.agreement.items()},
+            "comparison": {
+                "refiner": self.against,
+                "metrics": {name: found.to_json() for name, found in self.comparison.items()},
+            }
+            if self.against
+            else None,
         }
 
 
 def evaluate(
-    gold: Path, refiner: str = "default", engine: EngineChoice | None = None
+    gold: Path,
+    refiner: str = "default",
+    engine: EngineChoice | None = None,
+    *,
+    against: str | None = None,
 ) -> Evaluation:
     """Runs the refiner on a gold file (JSONL, plain or compressed) and compares. `engine` runs one
-    that is a language model.
+    that is a language model; `against` is a second refiner, compared on the same pages.
 
     Raises InputError if the file can not be read or holds no gold, RefinerError and UsageError as
     `load_pipeline` does.
     """
     rows = list(read_gold(gold))
-    lines = "lines" in rows[0]
-    make: type[LineScores] | type[DocumentScores] = LineScores if lines else DocumentScores
-    found = Evaluation(
-        str(gold), "lines" if lines else "documents", make(), defaultdict(make), defaultdict(make)
-    )
-    pipeline = load_pipeline(refiner, ("chunk",) if lines else ("document",), engine=engine)
-    documents = (Document(str(n), text_of(row)) for n, row in enumerate(rows))
-    for row, record in zip(rows, pipeline.run(documents), strict=True):
-        found.total.add(row, record)
-        found.by_source[str(row.get("source") or row.get("file") or "?")].add(row, record)
-        found.by_language[str(row.get("lang") or "?")].add(row, record)
+    kind = "lines" if "lines" in rows[0] else "documents"
+    found = Evaluation(str(gold), kind, refiner, rows)
+    found.judgements, found.removed = _judged(rows, kind, refiner, engine)
     found.agreement = between_annotators(rows)
+    if against is not None and kind == "lines":
+        others, _ = _judged(rows, kind, against, engine)
+        found.against = against
+        found.comparison = compare_pages(table(found.judgements), table(others))
     return found
+
+
+def _judged(
+    rows: Sequence[Row], kind: str, refiner: str, engine: EngineChoice | None
+) -> tuple[list[Any], list[frozenset[int]]]:
+    stages = ("chunk",) if kind == "lines" else ("document",)
+    pipeline = load_pipeline(refiner, stages, engine=engine)
+    tells = kind == "lines" and not is_language_model(refiner)
+    documents = (Document(str(n), text_of(row)) for n, row in enumerate(rows))
+    judgements: list[Any] = []
+    removed: list[frozenset[int]] = []
+    for n, (row, record) in enumerate(zip(rows, pipeline.run(documents), strict=True)):
+        removed.append(frozenset(record.removed_lines))
+        if kind == "lines":
+            scores = _line_scores(pipeline, record) if tells else ()
+            judgements.append(judge_page(n, row, record, scores))
+        else:
+            judgements.append(judge_document(n, row, record))
+    return judgements, removed
+
+
+def _line_scores(pipeline: Pipeline, record: Record) -> Sequence[float]:
+    """The probability of each line to be noise, where the refiner tells it (a tagger remembers the
+    last pages, so that this costs little)."""
+    refiner = pipeline.stages[0].refiner
+    return refiner.write([Chunk.whole(record.document.text)])[0].line_scores
 
 
 def evaluate_labels(gold: Path, folder: Path) -> Agreement:
@@ -172,63 +180,49 @@ def evaluate_labels(gold: Path, folder: Path) -> Agreement:
     return found
 
 
-def read_gold(path: Path) -> Iterator[Row]:
-    """The rows of a gold file, all of one kind. Raises InputError for anything else."""
-    kind = None
-    for number, line in numbered_lines(path):
-        try:
-            row = loads(line)
-            here = _kind(row)
-        except ValueError as error:
-            raise InputError(f"{path}, row {number}: {error}") from None
-        if kind is not None and here != kind:
-            raise InputError(f"{path}, row {number}: the file mixes {kind} and {here}")
-        kind = here
-        yield row
-    if kind is None:
-        raise InputError(f"{path} is empty")
+# ---------------------------------------------------------------------------------- the worst
 
 
-def _kind(row: Row) -> str:
-    """The kind of gold that a row is. Raises ValueError for what is none."""
-    lines = row.get("lines")
-    if isinstance(lines, list):
-        for number, line in enumerate(lines):
-            _check_line(number, line)
-        return "lines"
-    if not (isinstance(row.get("text"), str) and any(name in row for name in _DOCUMENT_GOLD)):
-        raise ValueError("no gold: neither lines with labels nor a text with keep, edu or format")
-    if row.get("keep") not in (None, 0, 1):
-        raise ValueError(f"keep must be 0 or 1, not {row['keep']!r}")
-    for name in ("edu", "format"):
-        score = row.get(name)
-        if score is not None and not (type(score) in (int, float) and 0 <= score <= 5):
-            raise ValueError(f"{name} must be a number from 0 to 5, not {score!r}")
-    return "documents"
+def worst(found: Evaluation) -> dict[str, list[Judgement]]:
+    """The documents with the worst mistakes of each kind, at most `WORST` of each."""
+    judged = found.judgements
+    failed = [one for one in judged if one.failed]
+    if found.kind == "lines":
+        kinds = {
+            "content lost": _most(judged, lambda page: page.lost_words),
+            "noise left": _most(judged, lambda page: page.left_words),
+        }
+    else:
+        kinds = {
+            "kept, though the gold drops": [d for d in judged if d.kept == (True, False)],
+            "dropped, though the gold keeps": [d for d in judged if d.kept == (False, True)],
+            "educational score far off": _most(judged, lambda d: _off(d, "edu")),
+            "format score far off": _most(judged, lambda d: _off(d, "format")),
+        }
+    kinds["failed or refused"] = failed
+    return {kind: list(cases[:WORST]) for kind, cases in kinds.items() if cases}
 
 
-def _check_line(number: int, line: Any) -> None:
-    if not (isinstance(line, dict) and isinstance(line.get("text"), str) and "label" in line):
-        raise ValueError(f"line {number} needs a text and a label")
-    if "\n" in line["text"]:
-        raise ValueError(f"line {number} holds a line feed")
-    if type(line["label"]) is not int or line["label"] not in (-1, 0, 1):
-        raise ValueError(f"the label of line {number} must be -1, 0 or 1, not {line['label']!r}")
+def _most(judged: Iterable[Any], size: Callable[[Any], float]) -> list[Any]:
+    """Those where it is not 0, the largest first."""
+    return sorted((one for one in judged if size(one) > 0), key=lambda one: -size(one))[:WORST]
 
 
-def text_of(row: Row) -> str:
-    """The text that a gold row is about."""
-    lines: Sequence[Row] | None = row.get("lines")
-    if lines is None:
-        return str(row["text"])
-    return "\n".join(line["text"] for line in lines)
+def _off(document: DocumentJudgement, name: str) -> float:
+    score, gold = document.pairs.get(name, (0.0, 0.0))
+    return abs(score - gold)
 
 
-def _correlation(pairs: Iterable[tuple[float, float]]) -> float:
-    scores = list(pairs)
-    return pearson([a for a, _ in scores], [b for _, b in scores])
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN: what is not defined is null."""
-    return None if math.isnan(value) else value
+def facts(judgement: Judgement) -> Mapping[str, str]:
+    """What stands beside the title of one of the worst."""
+    group = judgement.group
+    told = {"": group.source, "language": group.language}
+    if isinstance(judgement, PageJudgement):
+        told["content words lost"] = f"{judgement.lost_words:,} of {judgement.content_words:,}"
+        told["noise words left"] = f"{judgement.left_words:,} of {judgement.noise_words:,}"
+    else:
+        for name, (score, gold) in judgement.pairs.items():
+            told[name] = f"{score:.2f} (gold {gold:g})"
+    if judgement.status in (Status.FAILED, Status.REFUSED):
+        told["status"] = str(judgement.status)
+    return told

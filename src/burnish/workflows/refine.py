@@ -9,12 +9,24 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from burnish.errors import UsageError
+from burnish.io.rows import Columns
+from burnish.io.sample import draw
 from burnish.refiners import EngineChoice, identity, is_language_model, load_refiner, stages_of
 from burnish.runner import local
 from burnish.runner.base import Job, OnProgress, Summary
+from burnish.runner.manifest import read_settings
 from burnish.schema import Document, Record
 from burnish.spec import STAGES
 from burnish.stages import Pipeline, Stage
+from burnish.workflows.retention import (
+    SAMPLE,
+    SAMPLE_OF_MODEL,
+    Choice,
+    check_share,
+    choose,
+    drawn_records,
+    settled,
+)
 
 # What a language model should have at hand to be busy, and what is lost when a run is killed:
 # (documents, characters) of a batch and bytes of a shard.
@@ -54,26 +66,26 @@ def load_pipeline(
             raise UsageError(f"the keep threshold is a probability, 0 to 1, not {keep_threshold!r}")
         if "document" not in stages:
             raise UsageError("a keep threshold has no effect without the stage 'document'")
-    owners = _owners(names, stages)
+    found = owners(names, stages)
     engine = engine or EngineChoice()
-    models = sum(map(is_language_model, set(owners.values())))
+    models = sum(map(is_language_model, set(found.values())))
     if not models and engine != EngineChoice():
         raise UsageError(f"an engine is set, and no language model is among {', '.join(names)}")
-    return _load(tuple(owners.items()), keep_threshold, replace(engine, models=max(models, 1)))
+    return _load(tuple(found.items()), keep_threshold, replace(engine, models=max(models, 1)))
 
 
-def _owners(names: Sequence[str], stages: Sequence[str]) -> dict[str, str]:
+def owners(names: Sequence[str], stages: Sequence[str]) -> dict[str, str]:
     """Which refiner does each stage: the first that has it. Raises UsageError for one without a
     stage to do."""
-    owners = {
+    found = {
         stage: next((name for name in names if stage in stages_of(name)), names[0])
         for stage in stages
     }
     for name in names:
-        if name not in owners.values():
-            done = ", ".join(f"{stage} by {owner}" for stage, owner in owners.items())
+        if name not in found.values():
+            done = ", ".join(f"{stage} by {owner}" for stage, owner in found.items())
             raise UsageError(f"the refiner {name} has nothing to do: {done}")
-    return owners
+    return found
 
 
 @lru_cache(maxsize=8)
@@ -101,9 +113,10 @@ class Config:
     """What to refine, with what, and where the result goes.
 
     `refiner` is a name or a folder, or several; `stages` None means all that they have;
-    `keep_threshold` replaces the refiner's own (0 to 1); `engine` runs a language model. `workers`
-    None means one for each core, or for each GPU where a language model is among the refiners. The
-    other fields are those of `burnish.runner.base.Job`.
+    `keep_threshold` replaces the refiner's own (0 to 1); so does `keep_tokens`, the share of the
+    input's bytes that shall stay after all stages, for which a threshold is chosen on a sample.
+    `engine` runs a language model. `workers` None means one for each core, or for each GPU where a
+    language model is among the refiners. The other fields are those of `burnish.runner.base.Job`.
     """
 
     inputs: tuple[Path, ...]
@@ -111,6 +124,7 @@ class Config:
     refiner: str | tuple[str, ...] = "default"
     stages: tuple[str, ...] | None = None
     keep_threshold: float | None = None
+    keep_tokens: float | None = None
     engine: EngineChoice = field(default_factory=EngineChoice)
     text_column: str = "text"
     id_column: str | None = None
@@ -124,12 +138,27 @@ class Config:
         return (self.refiner,) if isinstance(self.refiner, str) else self.refiner
 
 
-def run(config: Config, on_progress: OnProgress | None = None) -> Summary:
+def run(
+    config: Config,
+    on_progress: OnProgress | None = None,
+    on_choice: Callable[[Choice], None] = lambda choice: None,
+) -> Summary:
     """Refines the inputs into the output folder; goes on where an earlier run stopped.
+
+    With `keep_tokens`, `on_choice` is told the threshold before the run begins.
 
     Raises UsageError, RefinerError, InputError before anything is written; OutputError or
     SettingsChanged where the folder can not be used; KeyboardInterrupt with all finished work kept.
     """
+    asked = {}
+    if config.keep_tokens is not None:
+        check_share(config.keep_tokens, config.keep_threshold)
+        # A share is settled once: a run that goes on must not cut elsewhere, on whatever machine.
+        earlier = settled(read_settings(config.output), config.keep_tokens)
+        choice = earlier or choose_threshold(config, config.keep_tokens)
+        on_choice(choice)
+        asked = {"keep_tokens": config.keep_tokens}
+        config = replace(config, keep_threshold=choice.threshold, keep_tokens=None)
     # Loading here finds mistakes before workers start.
     pipeline = load_pipeline(config.refiner, config.stages, config.keep_threshold, config.engine)
     model = any(map(is_language_model, config.refiners))
@@ -137,6 +166,7 @@ def run(config: Config, on_progress: OnProgress | None = None) -> Summary:
     settings = {
         "refiner": known[0] if len(known) == 1 else known,
         "stages": [stage.spec.to_json() for stage in pipeline.stages],
+        **asked,
     }
     job = Job(
         inputs=config.inputs,
@@ -153,11 +183,31 @@ def run(config: Config, on_progress: OnProgress | None = None) -> Summary:
         shard_bytes=_room(config.engine)[1] if model else None,
         environments=_environments(config.engine) if model else (),
     )
-    workers = config.workers or _workers(model, config.engine)
+    workers = config.workers or default_workers(model, config.engine)
     return local.run(job, workers=workers, on_progress=on_progress)
 
 
-def _workers(model: bool, engine: EngineChoice) -> int:
+def choose_threshold(config: Config, wanted: float) -> Choice:
+    """The threshold with which the share `wanted` of the input's bytes stays, by a sample of the
+    inputs that depends on them alone.
+
+    Raises UsageError without a document stage that gives probabilities, and for a share that can
+    not be had.
+    """
+    every = load_pipeline(config.refiner, config.stages, 0.0, config.engine)
+    model = any(map(is_language_model, config.refiners))
+    sample = draw(
+        config.inputs,
+        SAMPLE_OF_MODEL if model else SAMPLE,
+        Columns(config.text_column, config.id_column),
+        config.limit,
+        config.output,
+    )
+    return choose(sample, drawn_records(sample, every.run), wanted)
+
+
+def default_workers(model: bool, engine: EngineChoice) -> int:
+    """One for each core, or for each GPU where a language model is among the refiners."""
     if not model:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     return max(1, len(engine.gpus))

@@ -46,7 +46,7 @@ TOLERANCES: dict[str | None, tuple[float, float]] = {
 """How far log-probabilities and scores may move with the batch; scores that may not are computed
 one after another."""
 
-_AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 529)
+_AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529)
 _REFUSED = (401, 403, 404)
 _TIMEOUTS = 2  # a request is given up after so many
 _LONGEST_PAUSE = 60.0  # seconds
@@ -269,9 +269,9 @@ class OpenAiCompatibleEngine:
     def _messages(self, request: Request) -> dict[str, Any]:
         if request.chat is None:
             raise _Failed("the chat API needs the prompt as messages")
-        messages = [{"role": "user", "content": request.chat.user}]
+        messages = [{"role": "user", "content": _sendable(request.chat.user)}]
         if request.chat.system:
-            messages.insert(0, {"role": "system", "content": request.chat.system})
+            messages.insert(0, {"role": "system", "content": _sendable(request.chat.system)})
         if self._takes == "none":
             return {"messages": messages}
         return {"messages": messages, "chat_template_kwargs": {"enable_thinking": False}}
@@ -440,6 +440,8 @@ class OpenAiCompatibleEngine:
             where = answer.headers.get("location", "another place")
             raise RefinerError(f"{self._url}{path} has moved to {where}; use that address")
         if _is_page(answer):
+            if self._health.ever:  # what stands before the server speaks for it
+                raise _Again(_told(answer))
             raise RefinerError(
                 f"{self._url}{path} is a web page, not an API; the address usually ends in /v1"
             )
@@ -447,13 +449,13 @@ class OpenAiCompatibleEngine:
             raise _Failed(_told(answer), refused=True)
         try:
             found = answer.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise _Again(f"the answer is not a JSON object but {answer.text[:80]!r}")
         try:
             return read(found)
-        except (LookupError, TypeError, ValueError, AttributeError):
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
             raise _Failed(f"the answer holds no completion: {str(found)[:120]}") from None
 
     def _advised(self, answer: httpx.Response) -> str:
@@ -516,7 +518,7 @@ class _Gate:
     """Lets requests begin: so many a minute, evenly, and none while the server asks to wait."""
 
     def __init__(self, per_minute: float | None) -> None:
-        self._every = 60 / per_minute if per_minute else 0.0
+        self.every = 60 / per_minute if per_minute else 0.0
         self._next = 0.0
         self._lock = threading.Lock()
 
@@ -524,7 +526,7 @@ class _Gate:
         with self._lock:
             now = time.monotonic()
             begin = max(now, self._next)
-            self._next = begin + self._every if self._every else self._next
+            self._next = begin + self.every if self.every else self._next
         if begin > now:
             stop.wait(begin - now)
 
@@ -539,13 +541,13 @@ class _Health:
     def __init__(self, url: str) -> None:
         self._url = url
         self._in_a_row = 0
-        self._ever = False
+        self.ever = False
         self._lock = threading.Lock()
 
     def worked(self) -> None:
         with self._lock:
             self._in_a_row = 0
-            self._ever = True
+            self.ever = True
 
     def failed(self, problem: str, *, refused: bool) -> None:
         """A server that answered before may refuse any number of requests, each for itself.
@@ -553,7 +555,7 @@ class _Health:
         Raises RefinerError where it fails everybody.
         """
         with self._lock:
-            if refused and self._ever:
+            if refused and self.ever:
                 return
             self._in_a_row += 1
             if self._in_a_row >= IN_A_ROW:
@@ -588,7 +590,17 @@ def _text_answer(found: Mapping[str, Any]) -> Completion:
 def _chat_answer(found: Mapping[str, Any]) -> Completion:
     """The completion in an answer of /chat/completions."""
     choice = found["choices"][0]
-    return _answer(choice, choice["message"]["content"], found, nan, nan)
+    message = choice["message"]
+    text = message["content"]
+    if text is None:  # where it thought until there was no room left, the answer is empty
+        text = "" if choice.get("finish_reason") == "length" else message.get("refusal")
+    return _answer(choice, text, found, nan, nan)
+
+
+def _sendable(text: str) -> str:
+    """The text with a question mark for each lone surrogate, which UTF-8 has no bytes for, as the
+    tokenizers of models have it."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _answer(

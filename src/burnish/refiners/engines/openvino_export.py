@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from burnish.errors import MissingExtra, RefinerError
+from burnish.refiners.checkpoint import TOKENIZER_FILES
 
 try:
     import openvino as ov
@@ -34,11 +35,7 @@ MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
 _COPIED = (
     "config.json",
     "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
+    *TOKENIZER_FILES,
 )
 
 _LIKE_OPTIMUM = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,7 @@ class TransformersEngine:
 
         Raises RefinerError for a model that can not be loaded.
         """
-        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        on_cpu = self._device == "cpu"
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = dtype or self.default_dtype(device)
         if dtype not in _TOLERANCE:
             raise RefinerError(f"dtype is one of {', '.join(_TOLERANCE)}, not {dtype!r}")
@@ -88,11 +88,37 @@ class TransformersEngine:
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 folder, dtype=getattr(torch, dtype), attn_implementation="sdpa"
             )
-            self._model = model.to(self._device).eval()
+            model = model.to(device).eval()
         except torch.OutOfMemoryError:
-            raise RefinerError(f"{folder}: the model does not fit into {self._device}") from None
+            raise RefinerError(f"{folder}: the model does not fit into {device}") from None
         except Exception as error:
             raise RefinerError(f"{folder} can not be loaded as a model: {error}") from None
+        self._set_up(model, folder, end_tokens, dtype, prompt_tokens, cache_tokens)
+
+    @classmethod
+    def around(
+        cls, model: Any, folder: Path, end_tokens: Sequence[int], dtype: str
+    ) -> TransformersEngine:
+        """Runs a model that is in memory already, such as one in training, which must be in its
+        evaluation mode whenever the engine is asked; its tokenizer is in the folder, and it
+        computes in `dtype`."""
+        engine = cls.__new__(cls)
+        engine._set_up(model, folder, end_tokens, dtype, None, None)
+        return engine
+
+    def _set_up(
+        self,
+        model: Any,
+        folder: Path,
+        end_tokens: Sequence[int],
+        dtype: str,
+        prompt_tokens: int | None,
+        cache_tokens: int | None,
+    ) -> None:
+        self._model = model
+        self._cache_name = _cache_name(model)
+        self._device = str(model.device)
+        on_cpu = self._device == "cpu"
         self.name = f"transformers {dtype}"
         self.tolerance = _TOLERANCE[dtype]
         self.score_tolerance = _SCORE_TOLERANCE.get(dtype, 0.0)
@@ -247,9 +273,9 @@ class TransformersEngine:
             input_ids=ids.to(self._device),
             attention_mask=None if bool(seen.all()) else seen.long(),
             position_ids=places.to(self._device),
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **{self._cache_name: cache},
         )
         return out.logits[:, -1].float(), seen
 
@@ -373,6 +399,12 @@ class TransformersEngine:
     def _free(self) -> None:
         if self._device.startswith("cuda"):
             torch.cuda.empty_cache()
+
+
+def _cache_name(model: Any) -> str:
+    """What the model calls its cache: the library gave it another name in version 5.24."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "cache" if "cache" in signature(plain.forward).parameters else "past_key_values"
 
 
 def _groups(rows: Sequence[_Row], most: int) -> Iterator[list[_Row]]:

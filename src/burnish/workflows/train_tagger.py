@@ -1,4 +1,4 @@
-"""Train a refiner from labelled data: the step that made the packaged one."""
+"""Train the packaged kind of refiner from labelled data: the step that made it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,73 @@
+"""Gold: pages with line labels, and documents with scores, read and checked.
+
+pages       {"lines": [{"text", "label"}], "source", "lang"}; label 1 noise, 0 content, -1 not
+            scored
+documents   {"text", "keep", "edu", "format", "source" or "file", "lang"}; keep is 0 or 1, the
+            scores 0 to 5; each of the three may be missing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from burnish.errors import InputError
+from burnish.io.jsonl import loads, numbered_lines
+
+Row = Mapping[str, Any]
+
+_DOCUMENT_GOLD = ("keep", "edu", "format")
+
+
+def read_gold(path: Path) -> Iterator[Row]:
+    """The rows of a gold file, all of one kind. Raises InputError for anything else."""
+    kind = None
+    for number, line in numbered_lines(path):
+        try:
+            row = loads(line)
+            here = _kind(row)
+        except ValueError as error:
+            raise InputError(f"{path}, row {number}: {error}") from None
+        if kind is not None and here != kind:
+            raise InputError(f"{path}, row {number}: the file mixes {kind} and {here}")
+        kind = here
+        yield row
+    if kind is None:
+        raise InputError(f"{path} is empty")
+
+
+def _kind(row: Row) -> str:
+    """The kind of gold that a row is. Raises ValueError for what is none."""
+    lines = row.get("lines")
+    if isinstance(lines, list):
+        for number, line in enumerate(lines):
+            check_line(number, line)
+        return "lines"
+    if not (isinstance(row.get("text"), str) and any(name in row for name in _DOCUMENT_GOLD)):
+        raise ValueError("no gold: neither lines with labels nor a text with keep, edu or format")
+    if row.get("keep") not in (None, 0, 1):
+        raise ValueError(f"keep must be 0 or 1, not {row['keep']!r}")
+    for name in ("edu", "format"):
+        score = row.get(name)
+        if score is not None and not (type(score) in (int, float) and 0 <= score <= 5):
+            raise ValueError(f"{name} must be a number from 0 to 5, not {score!r}")
+    return "documents"
+
+
+def check_line(number: int, line: Any) -> None:
+    """Raises ValueError for what is no line with a label; lines are numbered from 0."""
+    if not (isinstance(line, dict) and isinstance(line.get("text"), str) and "label" in line):
+        raise ValueError(f"line {number} needs a text and a label")
+    if "\n" in line["text"]:
+        raise ValueError(f"line {number} holds a line feed")
+    if type(line["label"]) is not int or line["label"] not in (-1, 0, 1):
+        raise ValueError(f"the label of line {number} must be -1, 0 or 1, not {line['label']!r}")
+
+
+def text_of(row: Row) -> str:
+    """The text that a gold row is about."""
+    lines: Sequence[Row] | None = row.get("lines")
+    if lines is None:
+        return str(row["text"])
+    return "\n".join(line["text"] for line in lines)
