@@ -81,6 +81,7 @@ def make_card(config: Config, lines: dict[str, Any], head: dict[str, Any]) -> Re
         version=__version__,
         stages=stages,
         thresholds=lines["thresholds"],
+        calibration=lines["calibration"],
         data={**lines["data"], **head["data"]},
         metrics={
             "lines": lines["metrics"],
