@@ -8,8 +8,8 @@ import burnish
 from burnish.errors import InputError, RefinerError, UsageError
 
 PUBLIC = [
-    "BurnishError", "Document", "Edit", "Issue", "Limits", "Outcome", "Parsed", "Record", "Status",
-    "__version__", "execute", "parse", "refine",
+    "BurnishError", "Derivation", "Document", "Edit", "Issue", "Limits", "Outcome", "Parsed",
+    "Record", "Status", "__version__", "derive", "execute", "parse", "refine",
 ]  # fmt: skip
 
 PAGE = """Home
@@ -30,6 +30,15 @@ def test_public_names() -> None:
     assert dir(burnish) == burnish.__all__
     with pytest.raises(AttributeError):
         _ = burnish.nothing
+
+
+def test_derive() -> None:
+    clean = PAGE.split("\n", 4)[4].rsplit("\nCopyright", 1)[0]
+    found = burnish.derive(PAGE, clean, mode="delete")
+    assert found.program is not None and found.outcome is not None
+    assert found.outcome.text == clean
+    other = burnish.derive(PAGE, "The sea is salty, and rivers are to blame for all of it.")
+    assert other.program is None and other.reason == "paraphrase"
 
 
 def test_execute() -> None:

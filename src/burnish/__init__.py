@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BurnishError": "errors",
+    "Derivation": "program.derive",
     "Document": "schema",
     "Edit": "schema",
     "Issue": "schema",
@@ -25,6 +26,7 @@ _HOMES = {
     "Parsed": "dialects",
     "Record": "schema",
     "Status": "schema",
+    "derive": "api",
     "execute": "api",
     "parse": "api",
     "refine": "api",
@@ -32,6 +34,7 @@ _HOMES = {
 
 __all__ = [
     "BurnishError",
+    "Derivation",
     "Document",
     "Edit",
     "Issue",
@@ -41,15 +44,17 @@ __all__ = [
     "Record",
     "Status",
     "__version__",
+    "derive",
     "execute",
     "parse",
     "refine",
 ]
 
 if TYPE_CHECKING:
-    from burnish.api import execute, parse, refine
+    from burnish.api import derive, execute, parse, refine
     from burnish.dialects import Parsed
     from burnish.errors import BurnishError
+    from burnish.program.derive import Derivation
     from burnish.program.executor import Outcome
     from burnish.program.limits import Limits
     from burnish.schema import Document, Edit, Issue, Record, Status

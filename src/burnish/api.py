@@ -1,4 +1,4 @@
-"""The three functions of the Python interface."""
+"""The functions of the Python interface."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 from burnish.dialects import Parsed, get_dialect
 from burnish.errors import InputError, UsageError
 from burnish.io.rows import BadRow, Columns, choose_id, choose_text
+from burnish.program import derive as derivation
 from burnish.program import executor
+from burnish.program.derive import Derivation, Mode
 from burnish.program.executor import Outcome
 from burnish.program.limits import Limits
 from burnish.program.lines import Chunk
@@ -38,6 +40,17 @@ def execute(
     return executor.execute_parsed(
         text, parsed.program, parsed.issues, limits=limits or Limits(), lines=chunk.lines
     )
+
+
+def derive(source: str, refined: str, mode: Mode = "edit") -> Derivation:
+    """The smallest program that turns `source` into `refined`, proved by executing it.
+
+    `mode` says what it may do: "delete" removes lines and deletes inside of them, "edit" also
+    replaces inside of lines, joins and splits them, "insert" also adds lines. Where the refined
+    text is no such edit (cut off, put in other words or another order), `program` is None and
+    `reason` says why. Never raises for any two texts.
+    """
+    return derivation.derive(source, refined, mode=mode)
 
 
 def refine(
