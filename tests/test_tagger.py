@@ -49,6 +49,7 @@ def tagger() -> Tagger:
         "\n",
         "one line",
         "two\n",
+        "\n\nword",
         "a\r\nb\r\n",
         "a\u2028b\nc\x0cd\x85e",
         "\ud800 lone\n\udc00",

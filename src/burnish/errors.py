@@ -6,6 +6,7 @@
     ├── OutputError             the output folder can not be used or written
     │   └── SettingsChanged     the folder holds a run with other settings
     ├── RefinerError            a refiner can not be found, loaded or run
+    ├── HubError                the Hugging Face hub can not be reached, or refuses
     ├── MissingExtra            an optional dependency is not installed
     └── WorkerDied              a worker process ended before its shard was done
 
@@ -42,6 +43,10 @@ class SettingsChanged(OutputError):
 
 class RefinerError(BurnishError):
     """A refiner can not be found, loaded or run."""
+
+
+class HubError(BurnishError):
+    """The Hugging Face hub can not be reached, or refuses."""
 
 
 class WorkerDied(BurnishError):

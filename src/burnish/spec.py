@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from math import inf
@@ -242,6 +242,15 @@ class RefinerCard:
             except RefinerError as error:
                 raise RefinerError(f"calibration.{name} {error}") from None
         return cls(**{**data, "stages": stages, "model": model, "calibration": maps})
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Names and values of a tree of mappings, as a card holds them, in their order."""
+    if isinstance(value, Mapping) and value:
+        for name, part in value.items():
+            yield from leaves(part, (*path, str(name)))
+    else:
+        yield path, value
 
 
 # ------------------------------------------------------------------------------------ checks

@@ -17,6 +17,7 @@ import fcntl
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +34,11 @@ from burnish.schema import Document, Rejected
 
 ANSWERS = "answers.sqlite"
 _SAMPLE, _SAMPLE_NOTE = "sample.jsonl.zst", "sample.json"
-_CARD, _README, _LOCK = "data_card.json", "README.md", ".lock"
-_OURS = {ANSWERS, _SAMPLE, _SAMPLE_NOTE, _CARD, _LOCK}
+DATA_CARD, README = "data_card.json", "README.md"
+MADE_OF = (ANSWERS, f"{ANSWERS}-wal", _SAMPLE, _SAMPLE_NOTE)
+"""What labels are made of, the log that a killed run leaves beside its answers among it."""
+_LOCK = ".lock"
+_OURS = {ANSWERS, _SAMPLE, _SAMPLE_NOTE, DATA_CARD, _LOCK}
 _TAG = "annotate"
 
 
@@ -180,7 +184,7 @@ class LabelFolder:
         for name in self._earlier_splits() - set(splits):
             for kind in (DOCUMENT, CHUNK):
                 label_file(self.path, kind, name).path.unlink(missing_ok=True)
-        (self.path / _CARD).unlink(missing_ok=True)
+        (self.path / DATA_CARD).unlink(missing_ok=True)
         for part in parts.values():
             part.publish()
         sync([self.path])
@@ -188,7 +192,7 @@ class LabelFolder:
     def _earlier_splits(self) -> set[str]:
         """The splits that the folder's card names."""
         try:
-            return set(json.loads((self.path / _CARD).read_bytes())["settings"]["splits"])
+            return set(json.loads((self.path / DATA_CARD).read_bytes())["settings"]["splits"])
         except (OSError, ValueError, LookupError, TypeError):
             return set()
 
@@ -200,9 +204,53 @@ class LabelFolder:
 
     def write_card(self, card: Mapping[str, Any]) -> None:
         """Writes the data card, for people and for programs."""
-        write_file(self.path / _README, readme(card).encode("utf-8", "replace"), _TAG)
-        write_file(self.path / _CARD, _dump(card), _TAG)
+        write_file(self.path / README, readme(card).encode("utf-8", "replace"), _TAG)
+        write_file(self.path / DATA_CARD, _dump(card), _TAG)
         sync([self.path])
+
+
+@contextmanager
+def finished(folder: Path) -> Iterator[dict[str, Any]]:
+    """The data card of a folder that holds whole labels; while the block runs, no other process
+    writes new ones.
+
+    Raises InputError if the labels are not whole, OutputError if a process works on them.
+    """
+    with ExitStack() as held:
+        if (folder / _LOCK).is_file():
+            lock = held.enter_context((folder / _LOCK).open("rb"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OutputError(f"a process writes labels into {folder}; wait for it") from None
+            except OSError:
+                pass  # a file system without locks
+        yield _card_of(folder)
+
+
+def _card_of(folder: Path) -> dict[str, Any]:
+    path = folder / DATA_CARD
+    try:
+        card: dict[str, Any] = json.loads(path.read_bytes())
+        kinds = {"documents": DOCUMENT, "windows": CHUNK}
+        files = [
+            label_file(folder, kind, split).path.name
+            for counted, kind in kinds.items()
+            for split, counts in card["splits"].items()
+            if counts.get(counted)
+        ]
+        readme(card)
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder} holds no finished labels: there is no {DATA_CARD}, which burnish annotate "
+            "writes last"
+        ) from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no data card of burnish annotate: {error!r}") from None
+    missing = [name for name in files if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"{folder} holds no whole labels: there is no {', '.join(missing)}")
+    return card
 
 
 def _columns(document: Document) -> dict[str, Any]:

@@ -22,6 +22,8 @@ _VERBS = {
     "evaluate": "Measure a refiner against labelled pages or scored documents.",
     "export": "Write a language model in the form that an engine reads fastest.",
     "inspect": "Page through labelled documents: removed text struck out, reasons beside it.",
+    "pull": "Fetch a refiner or labels from the Hugging Face hub.",
+    "push": "Share a refiner or labels on the Hugging Face hub.",
     "refine": "Refine a corpus: documents in, refined documents and their programs out.",
     "refiners": "List the refiners that are known by name, or show the card of one.",
     "restore": "Bring the original documents of a run back.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from burnish.refiners import refiner_card, refiner_names
-from burnish.spec import RefinerCard
+from burnish.spec import RefinerCard, leaves
 
 _MEASURES = {
     "F1 lines": ("full_noise_f1", "f1"),
@@ -80,7 +80,7 @@ def _row(name: str) -> list[str]:
 def _measure(metrics: Mapping[str, Any], names: tuple[str, ...]) -> str:
     """The first of the measures that the card holds, at whatever depth; "-" without one."""
     for name in names:
-        for path, value in _leaves(metrics):
+        for path, value in leaves(metrics):
             if path[-1:] == (name,) and not set(path) & set(_SKIPPED) and _is_number(value):
                 return f"{value:.3f}"
     return "-"
@@ -111,18 +111,9 @@ def _whole(card: RefinerCard) -> Table:
             continue
         table.add_section()
         table.add_row(title, "", style="cyan")
-        for path, value in _leaves(section):
+        for path, value in leaves(section):
             table.add_row(f"  {'.'.join(path)}", _told(value))
     return table
-
-
-def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Names and values of a tree of mappings, in their order."""
-    if isinstance(value, Mapping) and value:
-        for name, part in value.items():
-            yield from _leaves(part, (*path, str(name)))
-    else:
-        yield path, value
 
 
 def _told(value: Any) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from burnish.errors import MissingExtra, RefinerError
+from burnish.errors import HubError, MissingExtra, RefinerError
+from burnish.refiners.folder import model_files
 from burnish.refiners.tokens import Tokens
 from burnish.spec import HUB
 
@@ -53,38 +54,28 @@ def find_weights(
         if not folder.is_dir():
             raise RefinerError(f"there is no folder {folder}, where the model should be")
         return folder
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise MissingExtra(f"fetching {weights}", "huggingface_hub", "hub") from None
+    from burnish.io import hub
+
     name = weights.removeprefix(HUB)
     wanted = ["*.json", "*.jinja"] + ([] if tokenizer_only else ["*.safetensors"])
     try:
-        try:
-            found = snapshot_download(
-                name, revision=revision, allow_patterns=wanted, local_files_only=True
-            )
-            if not _is_whole(Path(found), tokenizer_only):
-                found = snapshot_download(name, revision=revision, allow_patterns=wanted)
-        except FileNotFoundError:  # the library's own error is one
-            found = snapshot_download(name, revision=revision, allow_patterns=wanted)
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        found = hub.kept(name, revision=revision, only=wanted)
+        if found is None or not _is_whole(found, tokenizer_only):
+            found = hub.fetch(name, revision=revision, only=wanted)
+    except HubError as error:
         raise RefinerError(
-            f"{weights} can not be fetched: {reason.rstrip('.')}. Where there is no network: fetch "
-            "it elsewhere (hf download), copy the folder, put its card into it (burnish refiners "
-            "NAME --card > FOLDER/card.json) and name the folder as refiner"
+            f"{error}. Where there is no network: fetch it elsewhere (hf download), copy the "
+            "folder, put its card into it (burnish refiners NAME --card > FOLDER/card.json) and "
+            "name the folder as refiner"
         ) from None
-    return Path(found)
+    return found
 
 
 def _is_whole(folder: Path, tokenizer_only: bool) -> bool:
     """Whether a download holds all that is needed of it."""
     if not (folder / "tokenizer.json").is_file():
         return False
-    index = _json(folder / "model.safetensors.index.json").get("weight_map", {})
-    parts = [folder / name for name in set(index.values())] or [folder / "model.safetensors"]
-    return tokenizer_only or all(part.is_file() for part in parts)
+    return tokenizer_only or all((folder / name).is_file() for name in model_files(folder))
 
 
 @dataclass(frozen=True, slots=True)

@@ -324,11 +324,12 @@ def _block(codes: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], Ints, Hashes,
         last = np.cumsum(counts) - 1
         first = np.minimum(last - counts + 1, len(words) - 1)
         second = np.minimum(first + 1, len(words) - 1)
+        before = np.maximum(last - 1, 0)  # of blank lines at the top, last is -1
         some, more = counts > 0, counts > 1
         lines[:, 1] = np.where(some, words[first], 0)
         lines[:, 2] = np.where(some, words[last], 0)
         lines[:, 3] = np.where(more, (words[first] * _LEFT) ^ words[second], 0)
-        lines[:, 4] = np.where(more, (words[last - 1] * _LEFT) ^ words[last], 0)
+        lines[:, 4] = np.where(more, (words[before] * _LEFT) ^ words[last], 0)
     return bucket(hashes), counts, lines, raw
 
 

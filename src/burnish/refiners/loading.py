@@ -142,9 +142,9 @@ def _find_on_hub(name: str) -> tuple[RefinerCard, Path]:
         card = RefinerCard.read_file(path)
         if card.model is not None and card.model.weights == name:
             return card, _RECIPES
-    from burnish.refiners.checkpoint import find_weights
+    from burnish.refiners.folder import find_refiner
 
-    folder = find_weights(name, None, Path())
+    folder = find_refiner(name)
     return RefinerCard.read(folder), folder
 
 

@@ -14,11 +14,13 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from burnish.dialects import get_dialect
 from burnish.errors import RefinerError
 from burnish.program.lines import Chunk
-from burnish.program.operations import Program, RemoveLines
+from burnish.program.operations import Program, RemoveLines, ReplaceText
 from burnish.refiners.base import Draft
 from burnish.refiners.document_head import WEIGHTS_FILE as HEAD_FILE
+from burnish.refiners.line_ends import LineEnds
 from burnish.refiners.tagger import Prediction, Tagger
 from burnish.spec import CARD_FILE, RefinerCard
 
@@ -89,7 +91,11 @@ class DocumentTagger:
 
 
 class LineTagger:
-    """Removes the lines whose probability of being noise reaches that of the card's threshold."""
+    """Removes the lines whose probability of being noise reaches that of the card's threshold.
+
+    Where the dialect of its stage can say so, it also takes phrases off the ends of lines that
+    stay.
+    """
 
     def __init__(self, folder: Path, card: RefinerCard) -> None:
         self.name = f"{card.name} {card.version}"
@@ -98,6 +104,10 @@ class LineTagger:
             raise RefinerError(f"{folder / CARD_FILE}: thresholds.noise is missing")
         self._calibration = card.calibration.get("noise")
         self._threshold = float(self._probabilities(np.array([card.thresholds["noise"]]))[0])
+        spec = card.stages["chunk"]
+        replaces = ReplaceText in get_dialect(spec.dialect).operations
+        self._ends = LineEnds.load(folder) if replaces else None
+        self._most_edits = spec.limits.max_edits
 
     def measure(self, lines: Sequence[str]) -> list[int]:
         """Characters."""
@@ -110,7 +120,23 @@ class LineTagger:
         noise = self._probabilities(self._predictor.predict(chunk.text).noise)
         blank = np.fromiter(map(_is_blank, chunk.lines), bool, len(chunk.lines))
         gone = with_blank_lines(noise >= self._threshold, blank)
-        return Draft(_ranges(gone, chunk.first), line_scores=noise.tolist())
+        program = _ranges(gone, chunk.first)
+        if self._ends is not None:
+            program += self._trimmed(chunk, (~(gone | blank)).nonzero()[0].tolist(), self._ends)
+        return Draft(program, line_scores=noise.tolist())
+
+    def _trimmed(self, chunk: Chunk, staying: Sequence[int], ends: LineEnds) -> Program:
+        """What is taken off the lines that stay, which are counted from the chunk's first; no more
+        than a program may replace, as a line is better left alone than the whole page refused."""
+        lines, first = chunk.lines, chunk.first
+        found = [
+            ReplaceText(first + n, first + n, lines[n][start:end])
+            for n in staying
+            for start, end in ends.spans(lines[n])
+            # a sentence that goes on in the next line was only wrapped here
+            if start == 0 or not (n + 1 < len(lines) and lines[n + 1][:1].islower())
+        ]
+        return tuple(found[: self._most_edits])
 
     def _probabilities(self, scores: NDArray[np.floating]) -> NDArray[np.floating]:
         """What the network's scores mean, where the card says it. The order stays, so cutting

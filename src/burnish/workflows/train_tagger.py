@@ -44,7 +44,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> RefinerCard:
             needed = ", ".join(NEEDED)
             raise InputError(f"{config.data} has no folder {part!r}; training reads {needed}")
     try:
-        from burnish.training import document_head, tagger
+        from burnish.training import document_head, line_ends, tagger
     except ModuleNotFoundError as error:
         raise MissingExtra("burnish train", error.name or "torch", "train") from None
     config.output.mkdir(parents=True, exist_ok=True)
@@ -59,13 +59,16 @@ def run(config: Config, say: Callable[[str], None] = print) -> RefinerCard:
     head = document_head.train_document_head(
         config.data, config.output, config.seed, lambda text: network.predict(text).noise
     )
-    card = make_card(config, lines, head)
+    ends = line_ends.measure(config.data, network, line_ends.add(config.output))
+    card = make_card(config, lines, head, ends)
     card.write(config.output)
     return card
 
 
-def make_card(config: Config, lines: dict[str, Any], head: dict[str, Any]) -> RefinerCard:
-    """The card of the whole refiner, from what its two parts say of themselves."""
+def make_card(
+    config: Config, lines: dict[str, Any], head: dict[str, Any], ends: dict[str, Any]
+) -> RefinerCard:
+    """The card of the whole refiner, from what its parts say of themselves."""
     stages = {
         "document": StageSpec(
             name="document",
@@ -73,7 +76,7 @@ def make_card(config: Config, lines: dict[str, Any], head: dict[str, Any]) -> Re
             keep_threshold=head["keep_threshold"],
         ),
         # What is noise to the last line is no text to train on: it is dropped, as ProX does.
-        "chunk": StageSpec(name="chunk", dialect="line-labels", limits=Limits(on_removal="drop")),
+        "chunk": StageSpec(name="chunk", dialect="refinex", limits=Limits(on_removal="drop")),
     }
     return RefinerCard(
         name=config.name,
@@ -86,6 +89,7 @@ def make_card(config: Config, lines: dict[str, Any], head: dict[str, Any]) -> Re
         metrics={
             "lines": lines["metrics"],
             "documents": {name: head[name] for name in ("dev", "cross_validation")},
+            "line_ends": ends,
         },
         notes={
             "seed": config.seed,

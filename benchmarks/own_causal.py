@@ -1,0 +1,155 @@
+"""A small causal base of our own: tokenizer, Llama shape with one key-value head, pre-trained.
+
+    python benchmarks/own_causal.py FOLDER BASE --hidden 192 --layers 6 --minutes 10
+    burnish train causal --train FOLDER/boilerplate/train_mild.jsonl.zst \
+        --train FOLDER/seed/chunks_train.jsonl.zst --dev FOLDER/boilerplate/dev_mild.jsonl.zst \
+        --base BASE --stage chunk --lr 1e-3 --min-lr 1e-4 --epochs 2 --window 700 -o REFINER
+    burnish evaluate FOLDER/boilerplate/dev_mild.jsonl.zst --refiner REFINER --against default
+
+The honest test of "a small language model writes programs" at the size that fits into a package.
+Pre-training is by next token on running text and on web pages, for a given time on this machine;
+it prints tokens and loss as it goes. What came of it stands in benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from burnish.annotation.sampling import read_corpus
+from burnish.schema import Document
+
+TEXTS = (
+    "corpus/webpages_full.jsonl.zst",
+    "corpus/webpages_main.jsonl.zst",
+    "corpus/openwebtext_1k.jsonl.zst",
+    "corpus/web_registers_multilingual.jsonl.zst",
+    "text/wikitext2_valid_test.jsonl.zst",
+    "text/books_en.jsonl.zst",
+)
+CONTEXT = 2_048
+ROW = 512  # tokens of a row in pre-training
+PASSAGE = 40_000  # characters taken of a long text
+SPECIALS = ("<unk>", "<s>", "</s>")
+
+
+def texts(folder: Path) -> list[str]:
+    """The documents, of long ones a passage, in a fixed random order."""
+    chance = random.Random(0)
+    found = []
+    for name in TEXTS:
+        for row in read_corpus([folder / name]):
+            if isinstance(row, Document):
+                start = chance.randrange(max(1, len(row.text) - PASSAGE))
+                found.append(row.text[start : start + PASSAGE])
+    chance.shuffle(found)
+    return found
+
+
+def make_tokenizer(base: Path, corpus: list[str], vocabulary: int) -> Tokenizer:
+    """A byte-level BPE tokenizer; digits stand alone, so that line numbers are spelled."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIALS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus[:4_000], trainer)
+    tokenizer.save(str(base / "tokenizer.json"))
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", **names}
+    (base / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    return tokenizer
+
+
+def rows(tokenizer: Tokenizer, corpus: list[str]) -> Iterator[list[int]]:
+    """Rows of `ROW` tokens, documents one after the other with an end token between them."""
+    held: list[int] = []
+    while True:
+        for text in corpus:
+            held += [1, *tokenizer.encode(text).ids, 2]
+            while len(held) >= ROW:
+                yield held[:ROW]
+                held = held[ROW:]
+
+
+def pretrain(model: LlamaForCausalLM, found: Iterator[list[int]], minutes: float) -> int:
+    """Trains for so long; returns how many tokens were read."""
+    rate, batch = 2e-3, 16
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.1)
+    began, tokens, step, shown = time.monotonic(), 0, 0, 0.0
+    while (passed := (time.monotonic() - began) / 60) < minutes:
+        part = passed / minutes
+        for group in optimizer.param_groups:
+            warm = min(1.0, (step + 1) / 50)
+            group["lr"] = rate * warm * (0.1 + 0.45 * (1 + math.cos(math.pi * part)))
+        ids = torch.tensor([next(found) for _ in range(batch)])
+        loss = model(input_ids=ids, labels=ids).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        tokens += ids.numel()
+        step += 1
+        if passed >= shown:
+            print(f"{passed:5.1f} min  {tokens:>10,} tokens  loss {loss.item():.3f}", flush=True)
+            shown += minutes / 10
+    return tokens
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("base", type=Path)
+    parser.add_argument("--hidden", type=int, default=192)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--vocabulary", type=int, default=8_192)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(0)
+    given.base.mkdir(parents=True, exist_ok=True)
+    corpus = texts(given.data)
+    tokenizer = make_tokenizer(given.base, corpus, given.vocabulary)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=given.vocabulary,
+            hidden_size=given.hidden,
+            intermediate_size=8 * given.hidden // 3,
+            num_hidden_layers=given.layers,
+            num_attention_heads=given.hidden // 32,
+            num_key_value_heads=1,
+            max_position_embeddings=CONTEXT,
+            tie_word_embeddings=True,
+            bos_token_id=1,
+            eos_token_id=2,
+        )
+    )
+    size = sum(parameter.numel() for parameter in model.parameters())
+    characters = sum(map(len, corpus))
+    print(f"{size:,} parameters; {len(corpus):,} texts, {characters:,} characters")
+    tokens = pretrain(model, rows(tokenizer, corpus), given.minutes)
+    print(f"{tokens:,} tokens in {given.minutes:g} minutes")
+    model.save_pretrained(given.base)
+
+
+if __name__ == "__main__":
+    main()
