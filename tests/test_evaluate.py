@@ -12,7 +12,7 @@ import zstandard
 from click.testing import CliRunner
 
 from burnish.cli.evaluate import command
-from burnish.errors import InputError
+from burnish.errors import InputError, UsageError
 from burnish.evaluation.judgement import judge_document, judge_page, match_spans
 from burnish.evaluation.summary import compare_pages, page_estimates, page_summary, table
 from burnish.io.gold import read_gold
@@ -248,3 +248,51 @@ def test_the_worst_are_sorted_by_what_was_lost(tmp_path: Path) -> None:
     gold = written(tmp_path / "gold.jsonl", small, large, PAGE)
     found = worst(evaluate(gold, "c4-lines"))
     assert [judgement.number for judgement in found["content lost"]] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"operations": [["replace_text", 1, 1, " [edit]", "", None, None]]},
+        {"program": 'normalize(source_str=" [edit]", target_str="")'},
+        {"program": ["replace_str(2, ' [edit]', '')"], "dialect": "ultrax"},
+        {"edits": [[len("Home\nA sentence."), " [edit]", ""]]},
+    ],
+)
+def test_gold_inside_lines_is_read_in_every_form(more: dict[str, Any]) -> None:
+    row = page(("Home", 1), ("A sentence. [edit]", 0), **more)
+    assert judge_page(0, row, record(row, 0)).characters.fn == len("[edit]")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"edits": [[0, "a"]]}, "edits must be"),
+        ({"edits": [[100, "zzz", ""]]}, "the text has no"),
+        ({"program": 5}, "program must be"),
+        ({"operations": ["x"]}, "operations must be"),
+        ({"lines": None, "text": "x", "keep": 1}, "lines must be a list"),
+    ],
+)
+def test_gold_of_another_shape_is_named(tmp_path: Path, more: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        list(read_gold(written(tmp_path / "gold.jsonl", {**PAGE, **more})))
+
+
+def test_what_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
+    gold = written(tmp_path / "[de]gold.jsonl", {**PAGE, "source": "[/b]"}, ARTICLE)
+    told = CliRunner().invoke(command, [str(gold), "--refiner", "c4-lines"])
+    assert told.exit_code == 0, told.output
+    assert "[/b]" in told.output and "[de]gold" in told.output
+
+
+def test_documents_are_not_compared_in_silence(tmp_path: Path) -> None:
+    gold = written(tmp_path / "gold.jsonl", {"text": "a b c", "keep": 1})
+    with pytest.raises(UsageError, match="on pages"):
+        evaluate(gold, against="c4-lines")
+
+
+def test_a_page_that_can_not_be_written_is_known_before_the_run(tmp_path: Path) -> None:
+    gold = written(tmp_path / "gold.jsonl", PAGE)
+    told = CliRunner().invoke(command, [str(gold), "--html", str(tmp_path / "no" / "x.html")])
+    assert told.exit_code == 2 and "--html names a file" in told.output

@@ -25,7 +25,14 @@ from small_models import make_base
 from small_pages import Page, gold, made_pages
 
 from burnish.cli import cli
-from burnish.errors import BurnishError, InputError, RefinerError, SettingsChanged, UsageError
+from burnish.errors import (
+    BurnishError,
+    InputError,
+    OutputError,
+    RefinerError,
+    SettingsChanged,
+    UsageError,
+)
 from burnish.metrics import Counts
 from burnish.program.lines import Chunk
 from burnish.program.operations import RemoveLines, to_json
@@ -188,6 +195,19 @@ def test_a_model_learns_the_programs(seed: Path, tmp_path: Path) -> None:
 
 
 # --------------------------------------------------------------------------------------- packing
+
+
+def test_a_model_is_never_written_over(base: Path, seed: Path, tmp_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in base.iterdir()}
+    for output in (base, base / "inside", base.parent):
+        with pytest.raises(OutputError, match="choose another"):
+            train_causal.run(config(base, seed, output), quiet)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text("{}")
+    with pytest.raises(OutputError, match="holds another model"):
+        train_causal.run(config(base, seed, other), quiet)
+    assert {path.name: path.read_bytes() for path in base.iterdir()} == before
 
 
 def ids(*sizes: int) -> list[Example]:

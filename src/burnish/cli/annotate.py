@@ -228,13 +228,13 @@ def command(
         id_column=id_column,
         licence=licence,
     )
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
 
     def say(text: str) -> None:
         console.print(text, style="dim", highlight=False)
 
     if dry_run:
-        _show_estimate(estimate(config, say), Console(file=sys.stdout))
+        _show_estimate(estimate(config, say), Console(file=sys.stdout, markup=False))
         return
     with AnnotationProgress(console) as bar:
         summary = run(config, bar.update, bar.stopping, say)

@@ -27,4 +27,4 @@ def command() -> None:
         dialect = get_dialect(name)
         operations = ", ".join(operation.__name__ for operation in dialect.operations)
         table.add_row(name, operations, dialect.source)
-    Console(file=sys.stdout).print(table)
+    Console(file=sys.stdout, markup=False).print(table)

@@ -91,7 +91,7 @@ def command(
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
         return
-    console = Console(file=sys.stdout)
+    console = Console(file=sys.stdout, markup=False)
     about = "" if found.whole else "about "
     console.print(
         f"{about}{found.documents:,.0f} documents, {found.text_bytes / 1e6:,.1f} MB of text; "

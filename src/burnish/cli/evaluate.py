@@ -73,17 +73,24 @@ def command(
       burnish evaluate gold/dev.jsonl.zst --annotations seed
     """
     if annotations is not None:
+        if html is not None or against is not None:
+            raise click.UsageError("--annotations judges labels, without --html and --against")
         _judge_labels(gold, annotations, as_json)
         return
+    if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
+        raise click.UsageError(f"--html names a file in a folder that exists, not {html}")
     results = [evaluate(path, refiner, engine, against=against) for path in gold]
     data = [result.to_json() for result in results]
     if html is not None:
         cases = [_cases(result) for result in results]
-        html.write_text(page(f"{refiner} evaluated", data, cases), "utf-8", "backslashreplace")
+        try:
+            html.write_text(page(f"{refiner} evaluated", data, cases), "utf-8", "backslashreplace")
+        except OSError as error:
+            click.echo(f"{html} can not be written: {error.strerror or error}", err=True)
     if as_json:
         click.echo(json.dumps(data, indent=1))
         return
-    console = Console(file=sys.stdout)
+    console = Console(file=sys.stdout, markup=False)
     for result, numbers in zip(results, data, strict=True):
         for table in _tables(result.kind, numbers):
             console.print(table)
@@ -96,7 +103,7 @@ def _judge_labels(gold: tuple[Path, ...], annotations: Path, as_json: bool) -> N
     if as_json:
         click.echo(json.dumps([{"gold": path, **data} for path, data in found.items()], indent=1))
         return
-    console = Console(file=sys.stdout)
+    console = Console(file=sys.stdout, markup=False)
     for table in _agreement_tables(f"labels in {annotations} against gold", found):
         console.print(table)
 

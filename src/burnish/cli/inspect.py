@@ -74,7 +74,7 @@ def command(
       burnish inspect labels --rejected --no-pager | head -50
     """
     wanted = Wanted(stage, split, kind, disagreement, status, rejected, identity)
-    console = Console(file=sys.stdout)
+    console = Console(file=sys.stdout, markup=False)
     console.width = min(console.width, _WIDEST)
     look = Look(full, marks=console.color_system is None or console.no_color)
     shown = (
@@ -153,7 +153,7 @@ def _print(pages: Iterable[str]) -> None:
 
 
 def _say_nothing_found(folder: Path) -> None:
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     counts = overview(folder)
     console.print(f"Nothing in {folder} is as you ask. There is:", markup=False, highlight=False)
     console.print(counts)

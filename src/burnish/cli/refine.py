@@ -115,7 +115,7 @@ def command(
       burnish refine crawl/ --output refined --refiner hf:gair-prox/web-chunk-refining-lm
       burnish refine crawl/ --output refined --refiner prox-web-document --refiner prox-web-chunk
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     config = Config(
         inputs=inputs,
         output=output,
@@ -137,7 +137,7 @@ def command(
         )
     if summary.already_done:
         console.print(f"Nothing to do: {output} is finished. Its summary:")
-    _show(summary, output, Console(file=sys.stdout))
+    _show(summary, output, Console(file=sys.stdout, markup=False))
     if summary.rejected and not summary.documents:
         reasons = Counter(row.reason for row in islice(read_rejected(output), _LOOKED_THROUGH))
         raise click.ClickException(

@@ -52,7 +52,7 @@ def command(name: str | None, card: bool) -> None:
             found = replace(found, model=replace(found.model, weights="."))
         click.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
         return
-    console = Console(file=sys.stdout)
+    console = Console(file=sys.stdout, markup=False)
     if name is not None and (shown := refiner_card(name)) is not None:
         console.print(_whole(shown))
         return

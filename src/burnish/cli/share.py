@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 import click
 
@@ -18,7 +19,7 @@ class _Share(click.ParamType[float]):
         if isinstance(value, float):
             return value
         match = _FORM.fullmatch(str(value).strip())
-        found = float(match[1]) / (100 if match[2] else 1) if match else 0.0
+        found = float(Decimal(match[1]) / (100 if match[2] else 1)) if match else 0.0
         if not 0 < found <= 1:
             self.fail(f"{value!r} is no share above 0 and up to 1, such as 25% or 0.25", param, ctx)
         return found

@@ -13,8 +13,9 @@ from typing import Any
 from burnish.dialects import get_dialect
 from burnish.metrics import Counts
 from burnish.program.executor import execute
-from burnish.program.limits import Limits
+from burnish.program.limits import UNLIMITED
 from burnish.program.lines import Chunk, line_starts
+from burnish.program.operations import Program, from_json
 from burnish.program.words import count_words
 from burnish.schema import Edit, Record, Status
 
@@ -24,7 +25,6 @@ Span = tuple[int, int]
 
 LENGTHS = (100, 300, 1_000, 3_000)
 """Bounds of the groups by length, in words of the text (exclusive)."""
-_FREELY = Limits(max_removed=2, min_words=0, max_growth=10**9)
 _GOLD_DIALECT = "prox-chunk"
 _OVERLAP = 0.5
 
@@ -187,15 +187,18 @@ def _gold_spans(row: Row, lines: Sequence[str]) -> list[Span]:
 
 
 def _gold_edits(row: Row, lines: Sequence[str]) -> Sequence[Edit]:
-    """The edits of a row that has them, or those that its program makes."""
+    """The edits of a row that has them, or those that its operations or its program make; what can
+    not be read makes none."""
     if row.get("edits"):
         return [Edit(start, old, new) for start, old, new in row["edits"]]
-    calls = row.get("program")
-    if not calls or not any("normalize" in call for call in calls):
-        return ()
     chunk = Chunk(lines, 0, (0, len(lines) - 1))
-    program = get_dialect(_GOLD_DIALECT).parse("\n".join(calls), chunk).program
-    return execute(chunk.text, program or (), limits=_FREELY, lines=lines).edits
+    if row.get("operations"):
+        program: Program | None = from_json(row["operations"])
+    else:
+        told = row.get("program") or ""
+        text = told if isinstance(told, str) else "\n".join(told)
+        program = get_dialect(row.get("dialect") or _GOLD_DIALECT).parse(text, chunk).program
+    return execute(chunk.text, program or (), limits=UNLIMITED, lines=lines).edits
 
 
 def _edit_spans(edits: Iterable[Edit]) -> list[Span]:
@@ -262,10 +265,12 @@ def _filled(text: str, spans: Iterable[Span]) -> int:
 
 
 def _runs(text: str, spans: Iterable[Span]) -> list[Span]:
-    """The spans without those of blanks alone; what blanks alone part is one run."""
+    """The spans without the blanks at their ends; what blanks alone part is one run."""
     runs: list[Span] = []
     for start, end in spans:
-        if text[start:end].isspace():
+        held = text[start:end]
+        start, end = end - len(held.lstrip()), start + len(held.rstrip())
+        if start >= end:
             continue
         if runs and not text[runs[-1][1] : start].strip():
             runs[-1] = (runs[-1][0], end)

@@ -266,7 +266,8 @@ def compare_pages(first: Doubles, second: Doubles, *, seed: int = 0) -> dict[str
         # The order given is one of the swaps, so p is never 0.
         extreme = int((by_chance >= abs(difference) - 1e-12).sum()) + 1
         p = math.nan if math.isnan(difference) else extreme / (DRAWS + 1)
-        interval = _interval(drawn_mine[name] - drawn_its[name])
+        drawn = drawn_mine[name] - drawn_its[name] if len(first) >= FEWEST else None
+        interval = _interval(drawn)
         found[name] = Difference(
             float(mine[name][0]), float(its[name][0]), Estimate(difference, *interval), p
         )

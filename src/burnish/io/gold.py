@@ -14,6 +14,7 @@ from typing import Any
 
 from burnish.errors import InputError
 from burnish.io.jsonl import loads, numbered_lines
+from burnish.schema import Edit, apply_edits
 
 Row = Mapping[str, Any]
 
@@ -40,9 +41,12 @@ def read_gold(path: Path) -> Iterator[Row]:
 def _kind(row: Row) -> str:
     """The kind of gold that a row is. Raises ValueError for what is none."""
     lines = row.get("lines")
-    if isinstance(lines, list):
+    if "lines" in row:
+        if not isinstance(lines, list):
+            raise ValueError(f"lines must be a list, not {type(lines).__name__}")
         for number, line in enumerate(lines):
             check_line(number, line)
+        _check_edits(row, "\n".join(line["text"] for line in lines))
         return "lines"
     if not (isinstance(row.get("text"), str) and any(name in row for name in _DOCUMENT_GOLD)):
         raise ValueError("no gold: neither lines with labels nor a text with keep, edu or format")
@@ -53,6 +57,29 @@ def _kind(row: Row) -> str:
         if score is not None and not (type(score) in (int, float) and 0 <= score <= 5):
             raise ValueError(f"{name} must be a number from 0 to 5, not {score!r}")
     return "documents"
+
+
+def _check_edits(row: Row, text: str) -> None:
+    """Raises ValueError for edits that do not fit the text, and for a program of another shape."""
+    edits = row.get("edits")
+    if edits is not None:
+        if not (isinstance(edits, list) and all(map(_is_edit, edits))):
+            raise ValueError("edits must be a list of [start, old, new]")
+        apply_edits(text, [Edit(*edit) for edit in edits])
+    calls = row.get("program")
+    is_list = isinstance(calls, list) and all(isinstance(call, str) for call in calls)
+    if not (calls is None or isinstance(calls, str) or is_list):
+        raise ValueError("program must be a text or a list of calls")
+    operations = row.get("operations")
+    if operations is not None and not (
+        isinstance(operations, list) and all(isinstance(op, list) and op for op in operations)
+    ):
+        raise ValueError("operations must be a list of lists")
+
+
+def _is_edit(value: Any) -> bool:
+    kinds = [type(part) for part in value] if isinstance(value, list) else []
+    return kinds == [int, str, str] and value[0] >= 0
 
 
 def check_line(number: int, line: Any) -> None:

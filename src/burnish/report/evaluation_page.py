@@ -50,6 +50,7 @@ def _evaluation(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"<h2>{escape(str(found['gold']))}</h2>"
     yield f"<p>{escape(str(found['refiner']))}, {found['kind']}</p>"
     total = found["total"]
+    yield _counts(total)
     yield _metrics(total["metrics"])
     if found.get("comparison"):
         yield f"<h3>Against {escape(found['comparison']['refiner'])}</h3>"
@@ -58,10 +59,37 @@ def _evaluation(found: Mapping[str, Any]) -> Iterator[str]:
         for name, curve in found["calibration"].items():
             yield f"<h3>Calibration: {escape(name)}</h3>"
             yield _curve(curve)
+    if found.get("agreement"):
+        yield "<h3>Agreement of annotators</h3>"
+        yield _agreement(found["agreement"])
     for key, groups in found.items():
         if key.startswith("by_") and len(groups) > 1:
             yield f"<h3>{escape(key.replace('_', ' ').capitalize())}</h3>"
             yield _groups(groups)
+
+
+def _counts(total: Mapping[str, Any]) -> str:
+    """What became of the pages, and precision and recall."""
+    names = ("pages", "documents", "dropped", "failed", "refused")
+    told = [f"{name} {total[name]:,}" for name in names if name in total]
+    counts = total["removed_lines"] if "removed_lines" in total else total["keep"]
+    told += [f"{name} {_number(counts[name])}" for name in ("precision", "recall")]
+    return f"<p>{', '.join(told)}</p>"
+
+
+def _agreement(pairs: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            pair,
+            _number(found["removed_lines"]["f1"]),
+            _number(found["removed_lines"]["kappa"]),
+            _number(found["keep"]["kappa"]),
+            _number(found["edu_pearson_r"]),
+            _number(found["format_pearson_r"]),
+        )
+        for pair, found in pairs.items()
+    ]
+    return _table(("", "F1 lines", "kappa lines", "kappa keep", "r edu", "r format"), rows)
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
@@ -131,15 +159,19 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _case(case: Case) -> str:
-    facts = " · ".join(f"{escape(name)} {escape(value)}" for name, value in case.facts.items())
+    facts = " · ".join(
+        f"{escape(name)} <bdi>{escape(value)}</bdi>" for name, value in case.facts.items()
+    )
     return (
-        f"<details><summary><b>{escape(case.title)}</b> <span>{facts}</span></summary>"
+        f"<details><summary><b><bdi>{escape(case.title)}</bdi></b> <span>{facts}</span></summary>"
         f"<ol start=0>{''.join(_lines(case.lines))}</ol></details>"
     )
 
 
 def _lines(lines: Sequence[tuple[State, str]]) -> Iterator[str]:
     """The lines around mistakes; the others are folded to a count."""
+    judged = any(state in ("kept", "removed", "lost", "left") for state, _ in lines)
+    others = "lines as they should be" if judged else "more lines"
     near: set[int] = set()
     for n, (state, _) in enumerate(lines):
         if state in ("lost", "left"):
@@ -148,14 +180,14 @@ def _lines(lines: Sequence[tuple[State, str]]) -> Iterator[str]:
     before = -1
     for n in shown[:_LINES]:
         if n > before + 1:
-            yield f"<p class=gap>{n - before - 1} lines as they should be</p>"
+            yield f"<p class=gap>{n - before - 1} {others}</p>"
         state, text = lines[n]
         yield f'<li value="{n}" class="{state}">{escape(text) or "&nbsp;"}</li>'
         before = n
     if len(shown) > _LINES:
         yield f"<p class=gap>and {len(shown) - _LINES} more lines</p>"
     elif before + 1 < len(lines):
-        yield f"<p class=gap>{len(lines) - before - 1} lines as they should be</p>"
+        yield f"<p class=gap>{len(lines) - before - 1} {others}</p>"
 
 
 def _name(name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.annotation.agreement import Agreement, between_annotators, with_gold
-from burnish.errors import InputError
+from burnish.errors import InputError, UsageError
 from burnish.evaluation.judgement import (
     DocumentJudgement,
     PageJudgement,
@@ -127,14 +127,28 @@ def evaluate(
     """
     rows = list(read_gold(gold))
     kind = "lines" if "lines" in rows[0] else "documents"
+    if against is not None and kind == "documents":
+        raise UsageError(
+            f"{gold} holds documents; refiners are compared on pages with line labels alone"
+        )
+    mine, its = _engines(refiner, against, engine)
     found = Evaluation(str(gold), kind, refiner, rows)
-    found.judgements, found.removed = _judged(rows, kind, refiner, engine)
+    found.judgements, found.removed = _judged(rows, kind, refiner, mine)
     found.agreement = between_annotators(rows)
-    if against is not None and kind == "lines":
-        others, _ = _judged(rows, kind, against, engine)
+    if against is not None:
+        others, _ = _judged(rows, kind, against, its)
         found.against = against
         found.comparison = compare_pages(table(found.judgements), table(others))
     return found
+
+
+def _engines(
+    refiner: str, against: str | None, engine: EngineChoice | None
+) -> tuple[EngineChoice | None, EngineChoice | None]:
+    """The engine of each refiner: where one of two is a language model, it is for that one."""
+    if against is None or is_language_model(refiner) == is_language_model(against):
+        return engine, engine
+    return (engine, None) if is_language_model(refiner) else (None, engine)
 
 
 def _judged(
@@ -194,8 +208,12 @@ def worst(found: Evaluation) -> dict[str, list[Judgement]]:
         }
     else:
         kinds = {
-            "kept, though the gold drops": [d for d in judged if d.kept == (True, False)],
-            "dropped, though the gold keeps": [d for d in judged if d.kept == (False, True)],
+            "kept, though the gold drops": sorted(
+                (d for d in judged if d.kept == (True, False)), key=lambda d: -_keep(d)
+            ),
+            "dropped, though the gold keeps": sorted(
+                (d for d in judged if d.kept == (False, True)), key=_keep
+            ),
             "educational score far off": _most(judged, lambda d: _off(d, "edu")),
             "format score far off": _most(judged, lambda d: _off(d, "format")),
         }
@@ -206,6 +224,10 @@ def worst(found: Evaluation) -> dict[str, list[Judgement]]:
 def _most(judged: Iterable[Any], size: Callable[[Any], float]) -> list[Any]:
     """Those where it is not 0, the largest first."""
     return sorted((one for one in judged if size(one) > 0), key=lambda one: -size(one))[:WORST]
+
+
+def _keep(document: DocumentJudgement) -> float:
+    return document.pairs.get("keep", (0.5, 0.0))[0]
 
 
 def _off(document: DocumentJudgement, name: str) -> float:

@@ -65,6 +65,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> RefinerCard | Non
     tell = say if first else _nothing
     data = _read(config)
     checkpoint = Checkpoint(find_weights(recipe.base, None, Path()))
+    _check_apart(config.output, checkpoint.folder)
     recipe = replace(recipe, template=recipe.template or fitting_template(checkpoint))
     card = _card(config, recipe, checkpoint, data)
     done = _finished(config.output, card)
@@ -160,11 +161,24 @@ def _read(config: Config) -> _Data:
             where = ", ".join(map(str, files[part])) or ", ".join(map(str, config.data)) or "--data"
             raise InputError(f"no {part} rows with {wanted} for the stage {stage}: {where}")
     dev = golds["dev"] if config.limit is None else golds["dev"][: config.limit]
+    cut = "" if config.limit is None else f" (--limit leaves {len(dev)} rows of them)"
     if not any(gold.labels and 1 in gold.labels for gold in dev) and stage == "chunk":
-        raise InputError("no line of the dev files is to be removed; F1 can not be measured on it")
+        raise InputError(
+            f"no line of the dev files{cut} is to be removed; F1 can not be measured on it"
+        )
     if stage == "document" and len({gold.program for gold in dev}) < 2:
-        raise InputError("the dev files must have documents to keep and documents to drop")
+        raise InputError(f"the dev files{cut} must have documents to keep and documents to drop")
     return _Data(golds["train"], dev, hashes)
+
+
+def _check_apart(output: Path, base: Path) -> None:
+    """Raises OutputError where the result would be written over a model."""
+    mine, its = output.resolve(), base.resolve()
+    if mine == its or mine in its.parents or its in mine.parents:
+        raise OutputError(f"the output {output} lies with the base model {base}; choose another")
+    ours = (output / CARD_FILE).exists() or (output / STATE).exists()
+    if not ours and ((output / "config.json").exists() or any(output.glob("*.safetensors"))):
+        raise OutputError(f"the folder {output} holds another model; choose a new or empty one")
 
 
 def _files(folders: Sequence[Path], stage: str, split: str) -> list[Path]:
@@ -247,7 +261,7 @@ def _finished(output: Path, card: RefinerCard) -> RefinerCard | None:
         return done
     path = output / STATE / _SETTINGS
     try:
-        if path.is_file():
+        if path.is_file() and any(path.parent.glob("checkpoint-*")):  # else nothing would be lost
             _compare(output, json.loads(path.read_text("utf-8")), _settings(card))
     except (OSError, ValueError) as error:
         raise OutputError(f"{path} can not be read: {error}") from None
