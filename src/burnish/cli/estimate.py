@@ -11,8 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from burnish.cli.engine import engine_options
-from burnish.cli.share import SHARE
+from burnish.cli.refining import refining_options
 from burnish.refiners import EngineChoice
 from burnish.workflows.estimate import Config, Prediction, run
 from burnish.workflows.retention import Estimate
@@ -20,31 +19,7 @@ from burnish.workflows.retention import Estimate
 
 @click.command("estimate")
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--refiner", "refiners", multiple=True, default=("default",), show_default=True, metavar="R",
-    help="Name (burnish refiners), folder or hf:organisation/name; again for another stage.",
-)  # fmt: skip
-@click.option(
-    "--stages", metavar="S", help="document, chunk or both, comma-separated.  [default: all it has]"
-)
-@engine_options
-@click.option(
-    "--keep-threshold", "--min-score", "keep_threshold", type=click.FloatRange(0, 1), metavar="P",
-    help="As in burnish refine.",
-)  # fmt: skip
-@click.option("--keep-tokens", type=SHARE, metavar="S", help="As in burnish refine.")
-@click.option("--text-column", default="text", show_default=True, metavar="C")
-@click.option(
-    "--id-column", metavar="C", help='[default: "id" where a row has it, else file and position]'
-)
-@click.option(
-    "--format", "form", default="jsonl.zst", show_default=True,
-    type=click.Choice(["jsonl.zst", "parquet"]), help="Format of documents/ and its siblings.",
-)  # fmt: skip
-@click.option(
-    "--workers", type=click.IntRange(1), metavar="N",
-    help="[default: all cores; with a language model, one for each GPU]",
-)  # fmt: skip
+@refining_options
 @click.option(
     "--sample", type=click.IntRange(1), metavar="N",
     help="Refine so many documents.  [default: 2000; with a language model 500]",

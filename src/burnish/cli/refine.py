@@ -16,9 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from burnish.cli.engine import engine_options
 from burnish.cli.progress import RunProgress
-from burnish.cli.share import SHARE
+from burnish.cli.refining import refining_options
 from burnish.io.output import read_rejected
 from burnish.refiners import EngineChoice
 from burnish.report.diff import excerpt
@@ -53,35 +52,7 @@ class _Task(click.ParamType[tuple[int, int]]):
     "--output", "-o", required=True, type=click.Path(path_type=Path),
     help="Folder for the result; run again into the same folder to go on after a stop.",
 )  # fmt: skip
-@click.option(
-    "--refiner", "refiners", multiple=True, default=("default",), show_default=True, metavar="R",
-    help="Name (burnish refiners), folder or hf:organisation/name; again for another stage.",
-)  # fmt: skip
-@click.option(
-    "--stages", metavar="S", help="document, chunk or both, comma-separated.  [default: all it has]"
-)
-@engine_options
-@click.option(
-    "--keep-threshold", "--min-score", "keep_threshold", type=click.FloatRange(0, 1), metavar="P",
-    help="Drop documents whose keep probability is below P.  [default: the refiner's own]",
-)  # fmt: skip
-@click.option(
-    "--keep-tokens", type=SHARE, metavar="S",
-    help="Choose the threshold so that this share of the text stays after all stages: 25% or 0.25 "
-    "of its UTF-8 bytes, by a sample of the input.",
-)  # fmt: skip
-@click.option("--text-column", default="text", show_default=True, metavar="C")
-@click.option(
-    "--id-column", metavar="C", help='[default: "id" where a row has it, else file and position]'
-)
-@click.option(
-    "--format", "form", default="jsonl.zst", show_default=True,
-    type=click.Choice(["jsonl.zst", "parquet"]), help="Format of documents/ and its siblings.",
-)  # fmt: skip
-@click.option(
-    "--workers", type=click.IntRange(1), metavar="N",
-    help="[default: all cores; with a language model, one for each GPU]",
-)  # fmt: skip
+@refining_options
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Refine only the first N rows.")
 @click.option(
     "--task", type=_Task(), default=(0, 1), metavar="I/N",
