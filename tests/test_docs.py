@@ -63,7 +63,7 @@ def test_the_commands_and_options_exist(page: Path) -> None:
         command = cli.get_command(click.Context(cli), verb)
         assert command is not None, f"{page.name}: burnish {verb}"
         known = {"--help"} | set(options_of(command))
-        given = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", rest))
+        given = set(re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", rest))
         assert given <= known, f"{page.name}: burnish {verb} has no {given - known}"
 
 

@@ -47,8 +47,8 @@ _HOW = (
         "--keep-tokens",
         type=SHARE,
         metavar="S",
-        help="Choose the threshold so that this share of the text stays after all stages: 25% or 0.25 "
-        "of its UTF-8 bytes, by a sample of the input.",
+        help="Choose the threshold so that this share of the text stays after all stages: 25% or "
+        "0.25 of its UTF-8 bytes, by a sample of the input.",
     ),
     click.option("--text-column", default="text", show_default=True, metavar="C"),
     click.option(
