@@ -1,6 +1,6 @@
 """Derives programs from cleaned texts, on pages with gold labels and on long made-up texts.
 
-    python benchmarks/derive.py /work/shared/data/boilerplate
+    python benchmarks/derive.py FOLDER/boilerplate
 
 Pages: the cleaned text of a page is its lines that are not labelled 1. The program must be found,
 leave that text, and remove the lines labelled 1; where a removed line stands twice in the page, the

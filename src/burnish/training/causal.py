@@ -242,6 +242,8 @@ def _export(task: Task, best: Path, output: Path, dtype: str, *, lora: bool) -> 
     for name in TOKENIZER_FILES:
         if (task.base / name).is_file():
             shutil.copyfile(task.base / name, output / name)
+    for path in output.glob("*.safetensors"):  # the library lets its owner alone read them
+        path.chmod((output / "config.json").stat().st_mode & 0o777)
 
 
 # ------------------------------------------------------------------------------------ rows of ids

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, not {value}")
-        if not 0 <= self.min_lr <= self.lr or self.lr <= 0:
+        if not 0 <= self.min_lr <= self.lr < inf or self.lr <= 0:
             raise UsageError(f"0 <= min_lr <= lr, and lr above 0: not {self.min_lr}, {self.lr}")
         if self.warmup < 0:
             raise UsageError(f"warmup must not be negative: {self.warmup}")

@@ -65,7 +65,10 @@ def load_pipeline(
         if not (isinstance(keep_threshold, int | float) and 0 <= keep_threshold <= 1):
             raise UsageError(f"the keep threshold is a probability, 0 to 1, not {keep_threshold!r}")
         if "document" not in stages:
-            raise UsageError("a keep threshold has no effect without the stage 'document'")
+            raise UsageError(
+                "a keep threshold has no effect without the stage 'document', nor has a share of "
+                "tokens to keep"
+            )
     found = owners(names, stages)
     engine = engine or EngineChoice()
     models = sum(map(is_language_model, set(found.values())))
