@@ -14,15 +14,15 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import yaml
+from loopback import serving
 
 WRITER, READER = "hf_writer", "hf_reader"
 LARGE = 100_000  # bytes from which a file goes the way of LFS
@@ -218,12 +218,6 @@ def hub() -> Iterator[Hub]:
         def log_message(self, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    served.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with serving(Handler) as address:
+        served.url = address
         yield served
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -8,14 +8,15 @@ with playing(script) as server:
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from loopback import serving
 
 Body = dict[str, Any]
 Answer = tuple[int, dict[str, str], bytes]
@@ -102,24 +103,6 @@ def playing(
         def log_message(self, *args: object) -> None:
             pass
 
-    class Quiet(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 128
-
-        def get_request(self) -> tuple[socket.socket, Any]:
-            accepted = super().get_request()
-            lines.append(accepted[0])
-            return accepted
-
-    lines: list[socket.socket] = []
-    server = Quiet(("127.0.0.1", port), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    played.url = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
+    with serving(Handler, port) as address:
+        played.url = f"{address}/v1"
         yield played
-    finally:
-        server.shutdown()
-        server.server_close()
-        for line in lines:  # a server that is gone answers on no line that was kept open
-            with suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)

@@ -21,9 +21,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
+
+from loopback import serving
 
 Body = dict[str, Any]
 
@@ -235,27 +237,6 @@ def proxy(
         def log_message(self, *args: object) -> None:
             pass
 
-    class Quiet(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 128
-
-        def get_request(self) -> tuple[socket.socket, Any]:
-            accepted = super().get_request()
-            lines.append(accepted[0])
-            return accepted
-
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            pass
-
-    lines: list[socket.socket] = []
-    server = Quiet(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    between.url = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
+    with serving(Handler, quiet=True) as address:
+        between.url = f"{address}/v1"
         yield between
-    finally:
-        server.shutdown()
-        server.server_close()
-        for line in lines:
-            with suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,10 +77,9 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
     def add(self, answer: Answer) -> None:
-        self.answers += 1
-        self.prompt_tokens += answer.prompt_tokens
-        self.cached_tokens += answer.cached_tokens
-        self.completion_tokens += answer.completion_tokens
+        """Counts one answer in."""
+        tokens = answer.prompt_tokens, answer.cached_tokens, answer.completion_tokens
+        self.merge(Usage(1, *tokens))
 
     def merge(self, other: Usage) -> None:
         """Adds what was spent elsewhere."""
@@ -90,12 +89,7 @@ class Usage:
         self.completion_tokens += other.completion_tokens
 
     def to_json(self) -> dict[str, int]:
-        return {
-            "answers": self.answers,
-            "prompt_tokens": self.prompt_tokens,
-            "cached_tokens": self.cached_tokens,
-            "completion_tokens": self.completion_tokens,
-        }
+        return asdict(self)
 
 
 class Answers:

@@ -12,6 +12,7 @@ from typing import Any
 
 from burnish.dialects import get_dialect
 from burnish.metrics import Counts
+from burnish.program.alignment import shared_ends
 from burnish.program.executor import execute
 from burnish.program.limits import UNLIMITED
 from burnish.program.lines import Chunk, line_starts
@@ -206,17 +207,10 @@ def _edit_spans(edits: Iterable[Edit]) -> list[Span]:
     the new text, from both ends."""
     spans = []
     for edit in edits:
-        head = _shared(edit.old, edit.new)
-        tail = _shared(edit.old[head:][::-1], edit.new[head:][::-1])
+        head, tail = shared_ends(edit.old, edit.new)
         if edit.start + head < edit.end - tail:
             spans.append((edit.start + head, edit.end - tail))
     return spans
-
-
-def _shared(one: str, other: str) -> int:
-    """How many characters both begin with."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:

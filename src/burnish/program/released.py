@@ -18,6 +18,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from burnish.program.alignment import shared_ends
 from burnish.program.executor import Outcome, dropped, execute
 from burnish.program.limits import NO_REMOVAL_LIMIT, Limits
 from burnish.program.lines import split_lines
@@ -81,15 +82,8 @@ def _outcome(text: str, refined: str, program: Program, issues: Sequence[Issue])
         return Outcome(Status.KEPT, text, issues=tuple(issues))
     if not refined:
         return dropped(text, text.count("\n") + 1, "program", issues)
-    start = _shared(text, refined)
-    end = _shared(text[start:][::-1], refined[start:][::-1])
+    start, end = shared_ends(text, refined)
     edit = Edit(start, text[start : len(text) - end], refined[start : len(refined) - end])
     removals = tuple(operation for operation in program if isinstance(operation, RemoveLines))
     removed = execute(text, removals, limits=NO_REMOVAL_LIMIT).removed_lines
     return Outcome(Status.EDITED, refined, (edit,), tuple(issues), removed)
-
-
-def _shared(one: str, other: str) -> int:
-    """How many characters both begin with."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
