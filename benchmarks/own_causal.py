@@ -1,6 +1,6 @@
 """A small causal base of our own: tokenizer, Llama shape with one key-value head, pre-trained.
 
-    python benchmarks/own_causal.py FOLDER BASE --hidden 192 --layers 6 --minutes 10
+    python benchmarks/own_causal.py FOLDER BASE --minutes 15
     burnish train causal --train FOLDER/boilerplate/train_mild.jsonl.zst \
         --train FOLDER/seed/chunks_train.jsonl.zst --dev FOLDER/boilerplate/dev_mild.jsonl.zst \
         --base BASE --stage chunk --lr 1e-3 --min-lr 1e-4 --epochs 2 --window 700 -o REFINER
@@ -92,16 +92,17 @@ def rows(tokenizer: Tokenizer, corpus: list[str]) -> Iterator[list[int]]:
 
 def pretrain(model: LlamaForCausalLM, found: Iterator[list[int]], minutes: float) -> int:
     """Trains for so long; returns how many tokens were read."""
-    rate, batch = 2e-3, 16
+    rate, batch = 2e-3, 4
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.95), weight_decay=0.1)
     began, tokens, step, shown = time.monotonic(), 0, 0, 0.0
     while (passed := (time.monotonic() - began) / 60) < minutes:
         part = passed / minutes
         for group in optimizer.param_groups:
-            warm = min(1.0, (step + 1) / 50)
+            warm = min(1.0, (step + 1) / 100)
             group["lr"] = rate * warm * (0.1 + 0.45 * (1 + math.cos(math.pi * part)))
         ids = torch.tensor([next(found) for _ in range(batch)])
-        loss = model(input_ids=ids, labels=ids).loss
+        with torch.autocast("cpu", torch.bfloat16):  # 1.7 times as fast where the CPU has it
+            loss = model(input_ids=ids, labels=ids).loss
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -118,10 +119,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("base", type=Path)
-    parser.add_argument("--hidden", type=int, default=192)
-    parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--vocabulary", type=int, default=8_192)
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--hidden", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--vocabulary", type=int, default=4_096)
+    parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -135,7 +136,7 @@ def main() -> None:
             hidden_size=given.hidden,
             intermediate_size=8 * given.hidden // 3,
             num_hidden_layers=given.layers,
-            num_attention_heads=given.hidden // 32,
+            num_attention_heads=given.hidden // 64,
             num_key_value_heads=1,
             max_position_embeddings=CONTEXT,
             tie_word_embeddings=True,
