@@ -104,6 +104,21 @@ def test_the_threshold_is_the_users() -> None:
         burnish.refine([], keep_threshold=7)
 
 
+def test_the_threshold_of_lines_is_the_users() -> None:
+    removed = []
+    for threshold in (0.0, None, 0.999999, 1.0):
+        (record,) = burnish.refine([{"text": PAGE}], stages="chunk", noise_threshold=threshold)
+        removed.append(len(record.removed_lines))
+    everything, own, *careful = removed
+    assert everything > own > max(careful)
+    with pytest.raises(UsageError, match="noise threshold is a probability"):
+        burnish.refine([], noise_threshold=7)
+    with pytest.raises(UsageError, match="no effect without the stage 'chunk'"):
+        burnish.refine([], stages="document", noise_threshold=0.5)
+    with pytest.raises(UsageError, match="no probabilities of lines"):
+        burnish.refine([], "c4-lines", noise_threshold=0.5)
+
+
 def test_the_same_program_in_any_company() -> None:
     pages = [{"text": PAGE}, {"text": PAGE * 30}, {"text": "A line."}, {"text": PAGE.upper()}]
     alone = [next(burnish.refine([page])) for page in pages]

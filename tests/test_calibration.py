@@ -119,8 +119,9 @@ def test_a_card_with_a_map_comes_back(tmp_path: Path) -> None:
 
 def same_decisions(texts: list[str], calibration: Calibration) -> None:
     card = RefinerCard.read(WEIGHTS)
-    plain = LineTagger(WEIGHTS, replace(card, calibration={}))
-    mapped = LineTagger(WEIGHTS, replace(card, calibration={"noise": calibration}))
+    spec = card.stages["chunk"]
+    plain = LineTagger(WEIGHTS, replace(card, calibration={}), spec)
+    mapped = LineTagger(WEIGHTS, replace(card, calibration={"noise": calibration}), spec)
     chunks = [Chunk.whole(text) for text in texts]
     pairs = zip(plain.write(chunks), mapped.write(chunks), strict=True)
     for before, after in pairs:

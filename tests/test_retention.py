@@ -264,6 +264,23 @@ def test_min_score_is_the_keep_threshold(corpus: Path, tmp_path: Path) -> None:
     assert tree(tmp_path / "--min-score") == tree(tmp_path / "--keep-threshold")
 
 
+def test_the_threshold_of_lines_reaches_every_worker(corpus: Path, tmp_path: Path) -> None:
+    kept = {}
+    for threshold in (None, 0.99):
+        out = tmp_path / str(threshold)
+        asked = config(corpus, out, keep_tokens=None, stages=("chunk",), noise_threshold=threshold)
+        kept[threshold] = share(refine.run(asked))
+        settings = json.loads((out / "manifest" / "settings.json").read_text())
+        assert settings["stages"][0]["noise_threshold"] == threshold
+        told = estimate.run(
+            estimate.Config(
+                inputs=(corpus,), stages=("chunk",), noise_threshold=threshold, workers=1
+            )
+        )
+        assert told.kept_bytes.value == pytest.approx(kept[threshold])
+    assert kept[0.99] > kept[None]
+
+
 # ----------------------------------------------------------------------------------- estimating
 
 

@@ -59,6 +59,7 @@ def refine(
     stages: str | Sequence[str] | None = None,
     *,
     keep_threshold: float | None = None,
+    noise_threshold: float | None = None,
     engine: str = "auto",
     text_column: str = "text",
     id_column: str | None = None,
@@ -74,6 +75,8 @@ def refine(
             one of them alone; None means all that the refiner has.
         keep_threshold: drop documents whose probability of keeping is lower than this (0 to 1);
             None takes the refiner's own.
+        noise_threshold: remove lines whose probability of being noise is this or higher (0 to 1);
+            None takes the refiner's own. For refiners that give such probabilities.
         engine: what runs a language model: "vllm", "openvino", "transformers", the address of a
             server, or "auto".
         text_column: the key of a mapping's text.
@@ -93,7 +96,9 @@ def refine(
             f"{type(documents).__name__}; put it in a list"
         )
     stages = (stages,) if isinstance(stages, str) else stages
-    pipeline = load_pipeline(refiner, stages, keep_threshold, EngineChoice(engine))
+    pipeline = load_pipeline(
+        refiner, stages, keep_threshold, EngineChoice(engine), noise_threshold
+    )
     return pipeline.run(_documents(documents, Columns(text_column, id_column)))
 
 

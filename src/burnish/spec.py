@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.dialects import dialect_names
-from burnish.errors import RefinerError
+from burnish.errors import OutputError, RefinerError
 from burnish.program.limits import Limits
 from burnish.program.released import SYSTEMS
 
@@ -42,6 +42,8 @@ class StageSpec:
         keep_threshold: a document whose probability of keeping is below this is dropped; None
             leaves the decision to the refiner's program. (The scores are stored, so another
             threshold needs no model.)
+        noise_threshold: a line whose probability of being noise is this or more goes; None leaves
+            the cut to the refiner. Only for refiners that give such probabilities.
         limits: the bounds of its programs.
         execution: "burnish", or the published system whose executor is imitated, faults included
             ("prox", "ultrax", "rescraper"; see `burnish.program.released`); that has limits of its
@@ -53,11 +55,15 @@ class StageSpec:
     window: int | None = None
     overlap: float = 0.0
     keep_threshold: float | None = None
+    noise_threshold: float | None = None
     limits: Limits = field(default_factory=Limits)
     execution: str = OUR_EXECUTION
 
-    def with_threshold(self, keep_threshold: float | None) -> StageSpec:
-        return self if keep_threshold is None else replace(self, keep_threshold=keep_threshold)
+    def with_thresholds(self, keep: float | None, noise: float | None) -> StageSpec:
+        """The same with the threshold that concerns the stage replaced, where one is given."""
+        if self.name == "document":
+            return self if keep is None else replace(self, keep_threshold=keep)
+        return self if noise is None else replace(self, noise_threshold=noise)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -189,8 +195,15 @@ class RefinerCard:
         }
 
     def write(self, folder: Path) -> None:
+        """Raises OutputError where the folder can not be written."""
         text = json.dumps(self.to_json(), indent=2, ensure_ascii=False)
-        (folder / CARD_FILE).write_text(text + "\n", encoding="utf-8")
+        path = folder / CARD_FILE
+        part = path.with_suffix(".part")  # a card is whole or not there
+        try:
+            part.write_text(text + "\n", encoding="utf-8")
+            part.replace(path)
+        except OSError as error:
+            raise OutputError(f"{path} can not be written: {error}") from None
 
     @classmethod
     def read(cls, folder: Path) -> RefinerCard:
@@ -321,6 +334,7 @@ _STAGE_RULES = {
     "window": _or_null(_integer(1)),
     "overlap": _Rule(lambda value: _is_number(value) and 0 <= value < 1, "at least 0 and under 1"),
     "keep_threshold": _or_null(_SHARE),
+    "noise_threshold": _or_null(_SHARE),
     "limits": _OBJECT,
     "execution": _choice(OUR_EXECUTION, *SYSTEMS),
 }

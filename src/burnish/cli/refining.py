@@ -50,6 +50,13 @@ _HOW = (
         help="Choose the threshold so that this share of the text stays after all stages: 25% or "
         "0.25 of its UTF-8 bytes, by a sample of the input.",
     ),
+    click.option(
+        "--noise-threshold",
+        type=click.FloatRange(0, 1),
+        metavar="P",
+        help="Remove lines whose probability of being noise is P or more; higher loses less "
+        "content and leaves more noise.  [default: the refiner's own]",
+    ),
     click.option("--text-column", default="text", show_default=True, metavar="C"),
     click.option(
         "--id-column",

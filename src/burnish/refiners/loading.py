@@ -33,29 +33,40 @@ def refiner_card(name: str) -> RefinerCard | None:
 
 
 def load_refiner(
-    name: str, stage: str, engine: EngineChoice | None = None
+    name: str,
+    stage: str,
+    engine: EngineChoice | None = None,
+    *,
+    keep_threshold: float | None = None,
+    noise_threshold: float | None = None,
 ) -> tuple[Refiner, StageSpec]:
     """The refiner of that name for the stage "document" or "chunk", and its settings.
 
     `name` is a known name, "hf:organisation/name" on the Hugging Face hub, a folder with a card, or
-    a card's file. `engine` says what runs it where it is a language model.
+    a card's file. `engine` says what runs it where it is a language model. The thresholds, 0 to 1,
+    replace its own: `keep_threshold` at the document stage, `noise_threshold` at the chunk stage.
 
-    Raises RefinerError if it can not be loaded, UsageError if it has no such stage, MissingExtra if
-    it needs what is not installed.
+    Raises RefinerError if it can not be loaded, UsageError if it has no such stage or gives no
+    probabilities for a threshold of lines, MissingExtra if it needs what is not installed.
     """
+    if noise_threshold is not None and stage == "chunk" and not scores_lines(name):
+        raise UsageError(
+            f"the refiner {name!r} gives no probabilities of lines, so a noise threshold has no "
+            "effect on it; taggers give them"
+        )
     if name in _RULES:
         from burnish.refiners.rules import C4Lines
 
         rules = C4Lines()
         return rules, _stage({"chunk": rules.spec}, name, stage)
     card, beside = _find(name)
-    spec = _stage(card.stages, name, stage)
+    spec = _stage(card.stages, name, stage).with_thresholds(keep_threshold, noise_threshold)
     if card.kind == "tagger":
         from burnish.refiners.tagging import DocumentTagger, LineTagger
 
         if stage == "document":
             return DocumentTagger(beside, card), spec
-        return LineTagger(beside, card), spec
+        return LineTagger(beside, card, spec), spec
     if card.kind == "causal":
         return _causal(card, spec, beside, engine or EngineChoice()), spec
     raise RefinerError(f"{beside / CARD_FILE}: no refiner is of the kind {card.kind!r}")
@@ -65,6 +76,12 @@ def stages_of(name: str) -> list[str]:
     """The stages that a refiner has, in the order in which they run."""
     card = refiner_card(name)
     return ["chunk"] if card is None else [s for s in STAGES if s in card.stages]
+
+
+def scores_lines(name: str) -> bool:
+    """Whether the refiner gives a probability of being noise for each line."""
+    card = refiner_card(name)
+    return card is not None and card.kind == "tagger"
 
 
 def is_language_model(name: str) -> bool:

@@ -22,7 +22,7 @@ from burnish.refiners.base import Draft
 from burnish.refiners.document_head import WEIGHTS_FILE as HEAD_FILE
 from burnish.refiners.line_ends import LineEnds
 from burnish.refiners.tagger import Prediction, Tagger
-from burnish.spec import CARD_FILE, RefinerCard
+from burnish.spec import CARD_FILE, RefinerCard, StageSpec
 
 # At least the documents of one batch of a pipeline, unless some are very long.
 _REMEMBERED = 64
@@ -91,20 +91,21 @@ class DocumentTagger:
 
 
 class LineTagger:
-    """Removes the lines whose probability of being noise reaches that of the card's threshold.
+    """Removes the lines whose probability of being noise reaches a threshold: that of its settings,
+    else the probability at the card's threshold.
 
     Where the dialect of its stage can say so, it also takes phrases off the ends of lines that
     stay.
     """
 
-    def __init__(self, folder: Path, card: RefinerCard) -> None:
+    def __init__(self, folder: Path, card: RefinerCard, spec: StageSpec) -> None:
         self.name = f"{card.name} {card.version}"
         self._predictor = _predictor(folder)
         if "noise" not in card.thresholds:
             raise RefinerError(f"{folder / CARD_FILE}: thresholds.noise is missing")
         self._calibration = card.calibration.get("noise")
-        self._threshold = float(self._probabilities(np.array([card.thresholds["noise"]]))[0])
-        spec = card.stages["chunk"]
+        own = self._probabilities(np.array([card.thresholds["noise"]]))[0]
+        self._threshold = float(own) if spec.noise_threshold is None else spec.noise_threshold
         replaces = ReplaceText in get_dialect(spec.dialect).operations
         self._ends = LineEnds.load(folder) if replaces else None
         self._most_edits = spec.limits.max_edits

@@ -61,6 +61,7 @@ class Config:
     stages: tuple[str, ...] | None = None
     keep_threshold: float | None = None
     keep_tokens: float | None = None
+    noise_threshold: float | None = None
     engine: EngineChoice = field(default_factory=EngineChoice)
     text_column: str = "text"
     id_column: str | None = None
@@ -144,7 +145,7 @@ def run(config: Config) -> Prediction:
     if config.keep_tokens is not None:
         check_share(config.keep_tokens, threshold)
     # Loading here finds mistakes before anything is read.
-    pipeline = refine.load_pipeline(config.refiner, config.stages, threshold, config.engine)
+    pipeline = _pipeline(config, threshold)
     columns = Columns(config.text_column, config.id_column)
     size = config.sample or (SAMPLE_OF_MODEL if model else SAMPLE)
     sample = draw(config.inputs, size, columns, read_whole_bytes=config.read_whole_bytes)
@@ -152,14 +153,18 @@ def run(config: Config) -> Prediction:
         raise InputError("no row that was looked at is a document")
     choice = None
     if config.keep_tokens is not None:
-        every = refine.load_pipeline(config.refiner, config.stages, 0.0, config.engine)
+        every = _pipeline(config, 0.0)
         choice = choose(sample, drawn_records(sample, every.run), config.keep_tokens)
-        pipeline = refine.load_pipeline(
-            config.refiner, config.stages, choice.threshold, config.engine
-        )
+        pipeline = _pipeline(config, choice.threshold)
     counting = [_Counting(stage.refiner) for stage in pipeline.stages]
     trial = _try(sample, pipeline.with_refiners(counting), config)
     return _predict(config, sample, trial, choice, counting, workers)
+
+
+def _pipeline(config: Config, keep_threshold: float | None) -> Pipeline:
+    return refine.load_pipeline(
+        config.refiner, config.stages, keep_threshold, config.engine, config.noise_threshold
+    )
 
 
 @dataclass(frozen=True, slots=True)

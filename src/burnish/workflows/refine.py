@@ -39,15 +39,16 @@ def load_pipeline(
     stages: Sequence[str] | None = None,
     keep_threshold: float | None = None,
     engine: EngineChoice | None = None,
+    noise_threshold: float | None = None,
 ) -> Pipeline:
     """The pipeline of the refiners' stages, loaded once a process.
 
     Of several refiners, a stage is done by the first that has it. `stages` None means all that they
-    have. `keep_threshold` replaces the refiner's own at the document stage; `engine` runs those
-    that are language models.
+    have. `keep_threshold` replaces the refiner's own at the document stage, `noise_threshold` that
+    of lines at the chunk stage; `engine` runs those that are language models.
 
     Raises UsageError for stages that are unknown, none or named twice, and for a threshold outside
-    0 to 1 or without a document stage; RefinerError for a refiner that can not be loaded.
+    0 to 1 or without its stage; RefinerError for a refiner that can not be loaded.
     """
     names = (refiner,) if isinstance(refiner, str) else tuple(refiner)
     if not names:
@@ -61,20 +62,27 @@ def load_pipeline(
             raise UsageError(f"unknown stage {name!r}; known: {', '.join(STAGES)}")
         if list(stages).count(name) > 1:
             raise UsageError(f"the stage {name!r} is named twice")
-    if keep_threshold is not None:
-        if not (isinstance(keep_threshold, int | float) and 0 <= keep_threshold <= 1):
-            raise UsageError(f"the keep threshold is a probability, 0 to 1, not {keep_threshold!r}")
-        if "document" not in stages:
-            raise UsageError(
-                "a keep threshold has no effect without the stage 'document', nor has a share of "
-                "tokens to keep"
-            )
+    _check_threshold("keep", keep_threshold)
+    _check_threshold("noise", noise_threshold)
+    if keep_threshold is not None and "document" not in stages:
+        raise UsageError(
+            "a keep threshold has no effect without the stage 'document', nor has a share of "
+            "tokens to keep"
+        )
+    if noise_threshold is not None and "chunk" not in stages:
+        raise UsageError("a noise threshold has no effect without the stage 'chunk'")
     found = owners(names, stages)
     engine = engine or EngineChoice()
     models = sum(map(is_language_model, set(found.values())))
     if not models and engine != EngineChoice():
         raise UsageError(f"an engine is set, and no language model is among {', '.join(names)}")
-    return _load(tuple(found.items()), keep_threshold, replace(engine, models=max(models, 1)))
+    engine = replace(engine, models=max(models, 1))
+    return _load(tuple(found.items()), keep_threshold, noise_threshold, engine)
+
+
+def _check_threshold(name: str, value: float | None) -> None:
+    if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
+        raise UsageError(f"the {name} threshold is a probability, 0 to 1, not {value!r}")
 
 
 def owners(names: Sequence[str], stages: Sequence[str]) -> dict[str, str]:
@@ -93,13 +101,16 @@ def owners(names: Sequence[str], stages: Sequence[str]) -> dict[str, str]:
 
 @lru_cache(maxsize=8)
 def _load(
-    owners: tuple[tuple[str, str], ...], keep_threshold: float | None, engine: EngineChoice
+    owners: tuple[tuple[str, str], ...],
+    keep_threshold: float | None,
+    noise_threshold: float | None,
+    engine: EngineChoice,
 ) -> Pipeline:
     loaded = []
     for stage, owner in owners:
-        writer, spec = load_refiner(owner, stage, engine)
-        if stage == "document":
-            spec = spec.with_threshold(keep_threshold)
+        writer, spec = load_refiner(
+            owner, stage, engine, keep_threshold=keep_threshold, noise_threshold=noise_threshold
+        )
         loaded.append(Stage(spec, writer))
     if not any(is_language_model(owner) for _, owner in owners):
         return Pipeline(loaded)
@@ -118,8 +129,9 @@ class Config:
     `refiner` is a name or a folder, or several; `stages` None means all that they have;
     `keep_threshold` replaces the refiner's own (0 to 1); so does `keep_tokens`, the share of the
     input's bytes that shall stay after all stages, for which a threshold is chosen on a sample.
-    `engine` runs a language model. `workers` None means one for each core, or for each GPU where a
-    language model is among the refiners. The other fields are those of `burnish.runner.base.Job`.
+    `noise_threshold` replaces the refiner's own for lines (0 to 1). `engine` runs a language model.
+    `workers` None means one for each core, or for each GPU where a language model is among the
+    refiners. The other fields are those of `burnish.runner.base.Job`.
     """
 
     inputs: tuple[Path, ...]
@@ -128,6 +140,7 @@ class Config:
     stages: tuple[str, ...] | None = None
     keep_threshold: float | None = None
     keep_tokens: float | None = None
+    noise_threshold: float | None = None
     engine: EngineChoice = field(default_factory=EngineChoice)
     text_column: str = "text"
     id_column: str | None = None
@@ -139,6 +152,12 @@ class Config:
     @property
     def refiners(self) -> tuple[str, ...]:
         return (self.refiner,) if isinstance(self.refiner, str) else self.refiner
+
+    def load(self) -> Pipeline:
+        """The pipeline that is described here; raises as `load_pipeline` does."""
+        return load_pipeline(
+            self.refiner, self.stages, self.keep_threshold, self.engine, self.noise_threshold
+        )
 
 
 def run(
@@ -163,7 +182,7 @@ def run(
         asked = {"keep_tokens": config.keep_tokens}
         config = replace(config, keep_threshold=choice.threshold, keep_tokens=None)
     # Loading here finds mistakes before workers start.
-    pipeline = load_pipeline(config.refiner, config.stages, config.keep_threshold, config.engine)
+    pipeline = config.load()
     model = any(map(is_language_model, config.refiners))
     known = [identity(name, config.engine) for name in config.refiners]
     settings = {
@@ -174,9 +193,7 @@ def run(
     job = Job(
         inputs=config.inputs,
         output=config.output,
-        factory=partial(
-            _worker, config.refiners, config.stages, config.keep_threshold, config.engine
-        ),
+        factory=partial(_worker, config),
         settings=settings,
         text_column=config.text_column,
         id_column=config.id_column,
@@ -197,7 +214,7 @@ def choose_threshold(config: Config, wanted: float) -> Choice:
     Raises UsageError without a document stage that gives probabilities, and for a share that can
     not be had.
     """
-    every = load_pipeline(config.refiner, config.stages, 0.0, config.engine)
+    every = replace(config, keep_threshold=0.0).load()
     model = any(map(is_language_model, config.refiners))
     sample = draw(
         config.inputs,
@@ -221,11 +238,6 @@ def _environments(engine: EngineChoice) -> tuple[Mapping[str, str], ...]:
     return tuple({"CUDA_VISIBLE_DEVICES": gpu} for gpu in engine.gpus)
 
 
-def _worker(
-    refiners: tuple[str, ...],
-    stages: tuple[str, ...] | None,
-    keep_threshold: float | None,
-    engine: EngineChoice,
-) -> Callable[[Iterable[Document]], Iterator[Record]]:
+def _worker(config: Config) -> Callable[[Iterable[Document]], Iterator[Record]]:
     """Called once in each worker process."""
-    return load_pipeline(refiners, stages, keep_threshold, engine).run
+    return config.load().run
