@@ -1,5 +1,5 @@
 # The same commands on your machine and in CI (.ci/run). PYTHON names the interpreter of an
-# environment that holds `pip install -e '.[dev,train,train-causal,lora,transformers,openvino,openai,hub,annotate,serve]'`.
+# environment that holds `pip install -e '.[dev,train,train-causal,lora,transformers,openvino,onnx,onnx-export,openai,hub,annotate,serve]'`.
 
 PYTHON ?= python
 SOURCES := src tests examples benchmarks

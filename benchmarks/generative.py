@@ -1,7 +1,7 @@
 """A language model's refiner beside the recipe of the published script: same model, same engine,
 same machine.
 
-    python benchmarks/generative.py MODEL [--engine transformers|openvino] [--chunks 480]
+    python benchmarks/generative.py MODEL [--engine transformers|openvino|onnx] [--chunks 480]
 
 MODEL is a folder made by `python tests/small_models.py MODEL llama`: a small model that writes real
 programs for the pages it knows. Those pages are refined over and over. Measured in one run:
@@ -30,6 +30,7 @@ from burnish.dialects import get_dialect
 from burnish.program.lines import Chunk
 from burnish.program.operations import Program
 from burnish.refiners import EngineChoice, load_refiner
+from burnish.refiners.checkpoint import Checkpoint
 from burnish.refiners.generative import Generative
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
@@ -43,7 +44,7 @@ Complete = Callable[[Sequence[str], int], list[str]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("model", type=Path)
-    parser.add_argument("--engine", choices=["transformers", "openvino"], default="transformers")
+    parser.add_argument("--engine", choices=list(_RECIPES), default="transformers")
     parser.add_argument("--engine-option", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--unseen", type=int, default=1_000)
     parser.add_argument("--chunks", type=int, default=480)
@@ -53,11 +54,7 @@ def main() -> None:
 
     known = [page.text for page in made_pages(PAGES)]
     texts = [known[n % len(known)] for n in range(options.chunks)]
-    complete = (
-        _transformers(options.model)
-        if options.engine == "transformers"
-        else _openvino(options.model)
-    )
+    complete = _RECIPES[options.engine](options.model)
     for stage, name, free in (("chunk", "prox-chunk", 256), ("document", "prox-document", 2_000)):
         choice = EngineChoice.parse(options.engine, options.engine_option, True)
         ours, ours_seconds = _ours(options.model, name, stage, choice, texts)
@@ -170,9 +167,40 @@ def _openvino(folder: Path) -> Complete:
     return complete
 
 
+def _onnx(folder: Path) -> Complete:
+    """One prompt after the other: a batch of prompts of unlike length gets other answers."""
+    import onnxruntime_genai
+    from transformers import AutoTokenizer
+
+    from burnish.refiners.engines.onnx import exported
+
+    model = onnxruntime_genai.Model(str(exported(folder)))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    context = Checkpoint(folder).context or 0
+
+    def complete(prompts: Sequence[str], free: int) -> list[str]:
+        found = []
+        for prompt in prompts:
+            ids = tokenizer.encode(prompt, add_special_tokens=False)
+            settings = onnxruntime_genai.GeneratorParams(model)
+            settings.set_search_options(max_length=min(len(ids) + free, context), do_sample=False)
+            generator = onnxruntime_genai.Generator(model, settings)
+            generator.append_tokens(ids)
+            while not generator.is_done():
+                generator.generate_next_token()
+            new = generator.get_sequence(0)[len(ids) :]
+            found.append(str(tokenizer.decode(new, skip_special_tokens=True)))
+        return found
+
+    return complete
+
+
 def _batches(prompts: Sequence[str]) -> Iterator[list[str]]:
     for begin in range(0, len(prompts), _BATCH):
         yield list(prompts[begin : begin + _BATCH])
+
+
+_RECIPES = {"transformers": _transformers, "openvino": _openvino, "onnx": _onnx}
 
 
 if __name__ == "__main__":

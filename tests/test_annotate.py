@@ -345,15 +345,17 @@ def test_evaluate_reads_what_annotate_writes(server: Played, tmp_path: Path) -> 
 
 def test_train_reads_what_annotate_writes(server: Played, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="training needs torch")
-    from burnish.training.document_head import read_labelled
-    from burnish.training.pages import gold_pages
+    from burnish.training.material import from_labels
 
-    run(config(server, tmp_path / "seed"))
-    pages = gold_pages(tmp_path, "seed/chunks_train", "chunks", headlines=True)
-    assert len(pages) == len(found(tmp_path / "seed", "chunks_train"))
+    run(config(server, tmp_path))
+    files = [tmp_path / f"{name}.jsonl.zst" for name in ("chunks_train", "train")]
+    material = from_labels({path: list(read_gold(path)) for path in files}, {}, [], seed=0)
+    (pages,) = material.gold.values()
+    assert len(pages) == len(found(tmp_path, "chunks_train"))
     assert {label for page in pages for label in page.labels} == {0, 1}
-    documents = read_labelled(tmp_path / "seed" / "train.jsonl.zst")
-    assert documents.scores.shape == (len(found(tmp_path / "seed", "train")), 3)
+    assert {page.kind for page in pages} == {"chunks"}
+    assert material.documents is not None
+    assert material.documents.scores.shape == (len(found(tmp_path, "train")), 3)
 
 
 def test_labels_are_judged_against_human_gold(server: Played, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from burnish.refiners.tagger import WEIGHTS, Tagger
 from burnish.refiners.tagging import DocumentTagger, LineTagger
 from burnish.spec import Calibration, RefinerCard
 from burnish.training import calibration as training
+from burnish.training.material import dev_pages
 
 SHARED = Path(__file__).absolute().parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared data")
@@ -160,7 +161,7 @@ def test_the_stored_keep_score_is_mapped() -> None:
 def test_the_packaged_map_is_the_one_that_training_makes() -> None:
     """The numbers of docs/refiner-card.md, from the data."""
     card = RefinerCard.read(WEIGHTS)
-    found, errors = training.calibrate(SHARED, Tagger.load())
+    found, errors = training.calibrate(dev_pages(SHARED), Tagger.load())
     assert found.probabilities == pytest.approx(card.calibration["noise"].probabilities, abs=0.002)
     for name, error in card.metrics["lines"]["calibration"].items():
         assert errors[name]["after"] == pytest.approx(error["after"], abs=0.002)

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from burnish import cli as cli_module
 from burnish.io.output import read_run
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "pages.jsonl"
@@ -173,6 +175,31 @@ def test_other_settings_are_refused_with_the_difference(tmp_path: Path) -> None:
     result = burnish("refine", EXAMPLES, "--output", out, *RULES, "--limit", "2")
     assert result.returncode == 1
     assert b"limit: None -> 2" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["estimate", "crawl"], "Stopped. Nothing was written."),
+        (["evaluate", "gold.jsonl"], "Stopped. Nothing was written."),
+        (["refine", "crawl"], "Stopped. Run the same command again to go on from here."),
+        (["train", "causal"], "Stopped. Run the same command again to go on from here."),
+        (["train", "tagger"], "Stopped."),
+        (["push", "refiner"], "Stopped."),
+    ],
+)
+def test_ctrl_c(
+    words: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(**_: object) -> None:
+        raise click.Abort
+
+    monkeypatch.setattr(sys, "argv", ["burnish", *words])
+    monkeypatch.setattr(cli_module, "cli", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        cli_module.main()
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == f"{told}\n"
 
 
 def test_apply(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,8 @@ tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not install
 pytest.importorskip("openvino_genai", reason="openvino-genai is not installed")
 pytest.importorskip("openvino_tokenizers", reason="openvino-tokenizers is not installed")
 
+from random_models import CONTEXT, END, GRAMMAR, KINDS, PROGRAM, make, write_tokenizer  # noqa: E402
+
 from burnish.refiners.engines.openvino import (  # noqa: E402
     MODEL_FILE,
     OpenVinoEngine,
@@ -34,37 +35,6 @@ from burnish.refiners.engines.openvino import (  # noqa: E402
     token_bytes,
 )
 from burnish.refiners.engines.openvino_export import export, quantize  # noqa: E402
-
-SENTENCES = [
-    "The tide table hangs beside the harbour office.",
-    "Home | About us | Contact",
-    "Read more: seven ways to mend a bicycle chain",
-    "keep_chunk()",
-    "remove_lines(line_start=1, line_end=20)",
-]
-GRAMMAR = """root ::= "keep_chunk()" | call ("\\n" call)*
-call ::= "remove_lines(line_start=" line ", line_end=" line ")"
-line ::= [0-9] | [1-9] [0-9] | "1" [0-9] [0-9] | "2" [0-9] [0-9]
-"""
-CALL = r"remove_lines\(line_start=\d{1,3}, line_end=\d{1,3}\)"
-PROGRAM = re.compile(rf"keep_chunk\(\)|{CALL}(\n{CALL})*")
-END = 1
-CONTEXT = 256
-LLAMA3_ROPE = {
-    "rope_type": "llama3",
-    "rope_theta": 50000.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
-KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "llama": ("Llama", "float32", {}),
-    "llama3": ("Llama", "float16", {"rope_parameters": LLAMA3_ROPE, "tie_word_embeddings": True}),
-    "qwen2": ("Qwen2", "bfloat16", {}),
-    "qwen3": ("Qwen3", "float32", {"head_dim": 32}),
-}
-"""Of each model: its class, how it is stored, and what its configuration has of its own."""
 
 
 @dataclass
@@ -86,64 +56,6 @@ class Tiny:
     def log_softmax(self, ids: list[int]) -> Any:
         with torch.no_grad():
             return self.model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
-
-
-def write_tokenizer(folder: Path, sentencepiece: bool) -> int:
-    """Writes a tokenizer like those of Qwen3 or, with `sentencepiece`, of Llama 2; its size."""
-    pre, decoders = tokenizers.pre_tokenizers, tokenizers.decoders
-    specials = ["<s>", "</s>"]
-    if sentencepiece:
-        tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(byte_fallback=True))
-        tokenizer.pre_tokenizer = pre.Metaspace(split=False)
-        tokenizer.decoder = decoders.Sequence(
-            [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
-        )
-        first = [*specials, *(f"<0x{byte:02X}>" for byte in range(256))]
-        alphabet = []
-    else:
-        tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-        tokenizer.pre_tokenizer = pre.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
-        first, alphabet = specials, pre.ByteLevel.alphabet()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=440, special_tokens=first, initial_alphabet=alphabet, show_progress=False
-    )
-    tokenizer.train_from_iterator(SENTENCES * 3, trainer)
-    data = json.loads(tokenizer.to_str())
-    data["added_tokens"] = [token for token in data["added_tokens"] if token["content"] in specials]
-    fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizers.Tokenizer.from_str(json.dumps(data)),
-        bos_token="<s>",
-        eos_token="</s>",
-    )
-    fast.save_pretrained(folder)
-    return int(tokenizer.get_vocab_size())
-
-
-def make(folder: Path, kind: str) -> Any:
-    """Writes a checkpoint; its weights are large enough for clear decisions."""
-    size = write_tokenizer(folder, kind == "llama")
-    name, stored, more = KINDS[kind]
-    config = getattr(transformers, f"{name}Config")(
-        vocab_size=-(-size // 64) * 64,  # more than there are tokens, as usual
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=128,
-        max_position_embeddings=CONTEXT,
-        bos_token_id=0,
-        eos_token_id=END,
-        pad_token_id=END,
-        **more,
-    )
-    torch.manual_seed(0)
-    model = getattr(transformers, f"{name}ForCausalLM")(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(5) if parameter.dim() > 1 else parameter.normal_(1, 0.2)
-    model.to(getattr(torch, stored)).save_pretrained(folder)
-    return type(model).from_pretrained(folder, dtype=torch.float32).eval()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,30 @@ import zstandard
 from click.testing import CliRunner
 
 from burnish.cli.evaluate import command
-from burnish.errors import InputError, UsageError
-from burnish.evaluation.judgement import judge_document, judge_page, match_spans
-from burnish.evaluation.summary import compare_pages, page_estimates, page_summary, table
+from burnish.errors import InputError
+from burnish.evaluation.comparison import compare_documents, compare_pages
+from burnish.evaluation.judgement import (
+    DocumentJudgement,
+    Group,
+    judge_document,
+    judge_page,
+    match_spans,
+)
+from burnish.evaluation.summary import (
+    document_estimates,
+    document_table,
+    page_estimates,
+    page_summary,
+    page_table,
+)
 from burnish.io.gold import read_gold
+from burnish.metrics import Counts, pearson, roc_auc
+from burnish.program.lines import Chunk
+from burnish.refiners.scripted import Scripted
 from burnish.schema import Document, Edit, Record, StageTrace, Status
+from burnish.spec import StageSpec
+from burnish.stages import Pipeline, Stage
+from burnish.workflows import evaluate as workflow
 from burnish.workflows.evaluate import evaluate, worst
 
 LINE = {"text": "A sentence that stays here.", "label": 0}
@@ -33,6 +54,19 @@ def test_lines_are_counted(tmp_path: Path) -> None:
     found = evaluate(written(tmp_path / "gold.jsonl", PAGE, PAGE), "c4-lines")
     assert found.summary()["removed_lines"]["f1"] == 1
     assert set(found.groups("source")) == {"s"}
+
+
+def test_another_threshold_is_judged(tmp_path: Path) -> None:
+    gold = written(tmp_path / "gold.jsonl", PAGE)
+    (all_lines,) = evaluate(gold, noise_threshold=0.0).judgements
+    (none,) = evaluate(gold, noise_threshold=1.0).judgements
+    assert all_lines.lost_words == all_lines.content_words > 0
+    assert none.left_words == none.noise_words > 0
+    scored = written(tmp_path / "scored.jsonl", {"text": "The tide rises.", "keep": 1})
+    decided = [
+        evaluate(scored, keep_threshold=threshold).judgements[0].kept for threshold in (0.0, 1.0)
+    ]
+    assert decided == [(True, True), (False, True)]
 
 
 def test_blank_lines_and_a_byte_order_mark_mean_nothing(tmp_path: Path) -> None:
@@ -193,7 +227,7 @@ def test_an_interval_covers_about_as_often_as_it_says() -> None:
     covered = 0
     for seed in range(100):
         drawn = [right if chance.random() < 0.7 else wrong for _ in range(40)]
-        estimate = page_estimates(table(drawn), seed)["removed_lines_f1"]
+        estimate = page_estimates(page_table(drawn), seed)["removed_lines_f1"]
         covered += estimate.low <= truth <= estimate.high
     assert covered >= 85
 
@@ -203,7 +237,7 @@ def test_few_pages_have_no_interval() -> None:
 
 
 def test_two_refiners_are_compared_page_by_page() -> None:
-    better, worse = table(pages(40, 4)), table(pages(40, 24))
+    better, worse = page_table(pages(40, 4)), page_table(pages(40, 24))
     found = compare_pages(better, worse)["removed_lines_f1"]
     assert found.difference.value > 0 and found.difference.low > 0 and found.p < 0.01
     same = compare_pages(better, better)["removed_lines_f1"]
@@ -212,6 +246,93 @@ def test_two_refiners_are_compared_page_by_page() -> None:
     assert back.difference.value == -found.difference.value
     with pytest.raises(ValueError, match="beside"):
         compare_pages(better, worse[:3])
+
+
+def test_swaps_without_an_f1_are_no_evidence() -> None:
+    """Each of two refiners takes one line of a page without noise: F1 is 0 for both, and where a
+    swap gives both lines to one, the other has none."""
+    clean = page(("One two", 0), ("Three four", 0))
+    took, left = judge_page(0, clean, record(clean, 0)), judge_page(0, clean, record(clean))
+    found = compare_pages(page_table([took, left]), page_table([left, took]))["removed_lines_f1"]
+    assert found.difference.value == 0 and found.p == 1
+    # Where most swaps have none, there is no p.
+    many = 20
+    neither = page_table([left] * many)
+    one = page_table([took] + [left] * (many - 1))
+    assert math.isnan(compare_pages(one, neither)["removed_lines_f1"].p)
+
+
+def documents(count: int, noise: float, seed: int = 0) -> list[DocumentJudgement]:
+    """Scores that tell the gold, with noise; the gold is the same for each seed."""
+    import random
+
+    gold, chance = random.Random(1), random.Random(seed)
+    group = Group("s", "en", "?", "under 100")
+    found = []
+    for number in range(count):
+        edu = gold.uniform(0, 5)
+        told = edu + chance.gauss(0, noise)
+        pairs = {"edu": (told, edu), "keep": (round(told / 5, 1), float(edu > 2.5))}
+        kept = told > 2.5, edu > 2.5
+        found.append(DocumentJudgement(number, group, Status.KEPT, kept, pairs))
+    return found
+
+
+def test_documents_have_the_numbers_of_the_plain_measures() -> None:
+    """Also where they are drawn again, with ties and with documents that miss something."""
+    made = documents(60, 1.0)
+    made[3] = replace(made[3], status=Status.FAILED, kept=None, pairs={})
+    made[5] = replace(made[5], pairs={})
+    for drawn in (made, made[:9] * 3, made[:1], made[3:4]):
+        found = document_estimates(document_table(drawn))
+        keep = [d.pairs["keep"] for d in drawn if "keep" in d.pairs]
+        edu = [d.pairs["edu"] for d in drawn if "edu" in d.pairs]
+        counts = Counts()
+        for document in drawn:
+            if document.kept is not None:
+                counts.add(*document.kept)
+        for name, value in (
+            ("keep_f1", counts.f1),
+            ("keep_roc_auc", roc_auc([s for s, _ in keep], [bool(g) for _, g in keep])),
+            ("edu_pearson_r", pearson([s for s, _ in edu], [g for _, g in edu])),
+            ("format_pearson_r", math.nan),
+        ):
+            assert found[name].value == pytest.approx(value, nan_ok=True)
+
+
+def test_two_refiners_are_compared_document_by_document() -> None:
+    better, worse = document_table(documents(80, 0.5)), document_table(documents(80, 3, seed=7))
+    found = compare_documents(better, worse)
+    for name in ("keep_f1", "keep_roc_auc", "edu_pearson_r"):
+        assert found[name].difference.value > 0 and found[name].difference.low > 0
+        assert found[name].p < 0.01
+    assert math.isnan(found["format_pearson_r"].p)
+    same = compare_documents(better, better)["edu_pearson_r"]
+    assert same.difference.value == 0 and same.p == 1
+    back = compare_documents(worse, better)["keep_roc_auc"]
+    assert back.difference.value == -found["keep_roc_auc"].difference.value
+    with pytest.raises(ValueError, match="beside"):
+        compare_documents(better, worse[:3])
+
+
+def test_a_document_that_one_of_two_failed_counts_for_neither() -> None:
+    one, other = documents(30, 0.5), documents(30, 1, seed=2)
+    other[4] = replace(other[4], status=Status.FAILED, kept=None, pairs={})
+    found = compare_documents(document_table(one), document_table(other))
+    del one[4], other[4]
+    alone = compare_documents(document_table(one), document_table(other))
+    for name in ("keep_f1", "keep_roc_auc", "edu_pearson_r"):
+        assert found[name].first == pytest.approx(alone[name].first)
+        assert found[name].second == pytest.approx(alone[name].second)
+
+
+def test_by_chance_p_is_even() -> None:
+    """Of refiners that are equally good, one in ten or so has a p below 0.1."""
+    low = 0
+    for seed in range(60):
+        one, other = (document_table(documents(40, 1, seed=2 * seed + n)) for n in (10, 11))
+        low += compare_documents(one, other, seed=seed)["edu_pearson_r"].p < 0.1
+    assert 1 <= low <= 14
 
 
 # ---------------------------------------------------------------------------------- command
@@ -272,6 +393,7 @@ def test_gold_inside_lines_is_read_in_every_form(more: dict[str, Any]) -> None:
         ({"program": 5}, "program must be"),
         ({"operations": ["x"]}, "operations must be"),
         ({"lines": None, "text": "x", "keep": 1}, "lines must be a list"),
+        ({"first_line": -1}, "first_line must be"),
     ],
 )
 def test_gold_of_another_shape_is_named(tmp_path: Path, more: dict[str, Any], words: str) -> None:
@@ -286,10 +408,54 @@ def test_what_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
     assert "[/b]" in told.output and "[de]gold" in told.output
 
 
-def test_documents_are_not_compared_in_silence(tmp_path: Path) -> None:
-    gold = written(tmp_path / "gold.jsonl", {"text": "a b c", "keep": 1})
-    with pytest.raises(UsageError, match="on pages"):
-        evaluate(gold, against="c4-lines")
+def test_documents_are_compared_by_the_command(tmp_path: Path) -> None:
+    texts = [f"The river number {n} rises in the hills and runs to the sea." for n in range(4)]
+    texts += [f"buy now {n} click here" for n in range(4)]
+    gold = written(
+        tmp_path / "gold.jsonl",
+        *({"text": text, "keep": int(n < 4), "edu": 5 - n / 2} for n, text in enumerate(texts)),
+    )
+    report = tmp_path / "report.html"
+    arguments = [str(gold), "--against", "default"]
+    told = CliRunner().invoke(command, [*arguments, "--html", str(report)])
+    assert told.exit_code == 0, told.output
+    said = "on the 8 documents that neither failed"
+    assert said in " ".join(told.output.split()) and said in report.read_text("utf-8")
+    found = json.loads(CliRunner().invoke(command, [*arguments, "--json"]).output)[0]["comparison"]
+    assert found["compared"] == 8
+    assert found["metrics"]["edu_pearson_r"]["difference"]["value"] == 0
+    assert found["metrics"]["edu_pearson_r"]["p"] == 1
+    assert found["metrics"]["format_pearson_r"]["p"] is None
+
+
+def test_groups_by_length_ascend(tmp_path: Path) -> None:
+    rows = [page(("Word " * size, 0), ("Menu", 1)) for size in (3_500, 2_000, 500, 500, 150, 20)]
+    found = evaluate(written(tmp_path / "gold.jsonl", *rows), "c4-lines")
+    lengths = ["under 100", "under 300", "under 1,000", "under 3,000", "3,000 on"]
+    assert list(found.groups("length")) == lengths
+    told = CliRunner().invoke(command, [str(tmp_path / "gold.jsonl"), "--refiner", "c4-lines"])
+    places = [told.output.index(f" {name} ") for name in lengths]
+    assert places == sorted(places)
+
+
+def test_a_window_is_shown_with_the_numbers_of_its_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is in training; what comes back is counted from the window's own first line."""
+    shown: list[Chunk] = []
+
+    def says(chunk: Chunk) -> str:
+        shown.append(chunk)
+        return f"remove_lines({chunk.first + 1}, {chunk.first + 1})"
+
+    stage = Stage(StageSpec(name="chunk", dialect="prox-chunk", window=60), Scripted(says))
+    monkeypatch.setattr(workflow, "load_pipeline", lambda *_, **__: Pipeline([stage]))
+    monkeypatch.setattr(workflow, "is_language_model", lambda _: True)
+    gold = written(tmp_path / "gold.jsonl", {**PAGE, "first_line": 998}, PAGE)
+    found = evaluate(gold, "scripted")
+    assert [(c.first, c.owned) for c in shown] == [(998, (998, 1_000)), (0, (0, 2))]
+    assert found.removed == [{1}, {1}]
+    assert found.summary()["removed_lines"]["f1"] == 1
 
 
 def test_a_page_that_can_not_be_written_is_known_before_the_run(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from burnish.cli import cli
 from burnish.cli.share import SHARE
 from burnish.errors import InputError, SettingsChanged, UsageError
 from burnish.io.sample import Drawn, Sample
+from burnish.refiners import refiner_names
 from burnish.runner.base import Summary
 from burnish.schema import Document, Record, StageTrace, Status
 from burnish.workflows import estimate, refine
@@ -147,6 +148,8 @@ def test_a_share_that_can_not_be_had() -> None:
     records = [record(n / 1000, 100, 50) for n in range(1000)]
     with pytest.raises(UsageError, match=r"90\.0% of the text can not be kept: .* 50\.0% is left"):
         choose(sampled(1000), records, 0.9)
+    with pytest.raises(UsageError, match=r"no threshold keeps 25\.0% .* of 1 document .* nothing"):
+        choose(sampled(1), [record(0.4, 100, 0)], 0.25)
     with pytest.raises(UsageError, match="no keep probability"):
         choose(sampled(2), [record(None, 1, 1)] * 2, 0.5)
     with pytest.raises(InputError, match="no row"):
@@ -245,7 +248,7 @@ def test_a_killed_run_ends_with_the_same_bytes(corpus: Path, tmp_path: Path) -> 
 def test_a_share_needs_scores_and_stands_alone(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one or the other"):
         refine.run(config(corpus, tmp_path / "x", keep_threshold=0.5))
-    with pytest.raises(UsageError, match="without the stage 'document'"):
+    with pytest.raises(UsageError, match="done at the stage 'document'"):
         refine.run(config(corpus, tmp_path / "x", stages=("chunk",)))
     with pytest.raises(UsageError, match="can not be kept"):
         refine.run(config(corpus, tmp_path / "x", keep_tokens=1.0))
@@ -323,6 +326,23 @@ def test_the_estimate_on_the_command_line(corpus: Path) -> None:
     assert "95 % interval" in shown
 
 
+def test_an_estimate_says_what_its_sample_keeps_of_the_wanted_share(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"text": "The river rises in the hills. It is long."}) + "\n")
+    shown = CliRunner().invoke(cli, ["estimate", str(path), "--sample", "1", "--keep-tokens", "9%"])
+    told = " ".join(shown.output.split())
+    assert "of 1 document of the input that keeps 0.0% of the text" in told
+    assert "wanted 9.0%" in told
+
+
+@pytest.mark.parametrize("how", [("--stages", "chunk"), ("--refiner", "c4-lines")])
+@pytest.mark.parametrize("verb", [("estimate",), ("refine", "-o", "out")])
+def test_a_share_without_the_stage_that_drops(verb: tuple[str, ...], how: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match="dropping documents, which is done at the stage 'docum"):
+        command = [*verb, "examples/pages.jsonl", "--keep-tokens", "25%", *how]
+        CliRunner().invoke(cli, command, catch_exceptions=False)
+
+
 def test_no_estimate_of_nothing(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"text": 1}\n')
     with pytest.raises(InputError, match="is a document"):
@@ -365,8 +385,12 @@ def test_an_estimate_of_real_pages(name: str, tmp_path: Path) -> None:
 
 
 def test_cards_with_what_was_measured() -> None:
-    result = CliRunner().invoke(cli, ["refiners"], env={"COLUMNS": "160"})
+    result = CliRunner().invoke(cli, ["refiners"], env={"COLUMNS": "80"})
     assert result.exit_code == 0
+    assert "…" not in result.output
+    assert max(map(len, result.output.splitlines())) <= 80
+    for name in refiner_names():
+        assert any(line.startswith(f" {name} ") for line in result.output.splitlines())
     assert "F1 lines" in result.output
     (row,) = [line for line in result.output.splitlines() if "default" in line]
     assert "0.919" in row

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,6 +146,8 @@ def test_the_command_makes_a_refiner(base: Path, seed: Path, tmp_path: Path) -> 
     assert [row["step"] for row in rows if "loss" in row] == list(range(1, 11))
     assert [row["step"] for row in rows if "dev_f1" in row] == [5, 10]
     assert losses(out)[-1] < losses(out)[0] - 1
+    rates = [row["lr"] for row in rows if "lr" in row]
+    assert rates[0] == 2e-3 and rates[-1] == pytest.approx(2e-4)  # one step of warm-up learns too
     card = RefinerCard.read(out)
     assert card.kind == "causal" and card.model is not None
     assert (card.model.template, card.model.context, card.stages["chunk"].window) == (
@@ -365,6 +369,68 @@ def test_the_best_f1_is_kept_and_ends_the_run(
 
 def interrupted(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
+
+
+def test_the_same_files_under_other_names_are_the_same_run(
+    base: Path, seed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(causal, "score", scripted([0.5]))
+    out = tmp_path / "out"
+    train_causal.run(config(base, seed, out, epochs=1, batch=40), quiet)
+    copies = {path: shutil.copytree(path, tmp_path / path.name) for path in (base, seed)}
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    again = config(Path(".", base.name), Path(seed.name), out, epochs=1, batch=40)
+    train_causal.run(again, said.append)
+    assert said == [f"{out} is trained already"]
+    with (copies[seed] / "chunks_dev.jsonl").open("a") as file:
+        file.write("\n")
+    with pytest.raises(SettingsChanged, match="dev_files"):
+        train_causal.run(again, quiet)
+    (copies[base] / "config.json").write_text((base / "config.json").read_text() + "\n")
+    with pytest.raises(SettingsChanged, match="base_files"):
+        train_causal.run(again, quiet)
+
+
+# --------------------------------------------------------------------------------- what goes wrong
+
+
+@pytest.mark.parametrize(("batch", "step"), [(8, "at step 2"), (40, "by step 1")])
+def test_a_training_that_diverges_leaves_no_refiner(
+    base: Path, seed: Path, tmp_path: Path, batch: int, step: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """By its numbers, and where it ends before they could tell by the weights."""
+    monkeypatch.setattr(causal, "score", scripted([0.5]))
+    out = tmp_path / "out"
+    settings = config(base, seed, out, epochs=1, batch=batch, lr=1e30, min_lr=0, eval_every=100)
+    with pytest.raises(RefinerError, match=rf"diverged {step}.* smaller --lr \(it is 1e\+30\)"):
+        train_causal.run(settings, quiet)
+    assert not (out / "card.json").exists() and not list(out.glob("*.safetensors"))
+    if batch == 8:
+        assert not list((out / STATE).glob("checkpoint-*"))
+        assert log(out)[-1]["grad_norm"] is None
+
+
+@pytest.mark.parametrize("most", [100_000, 600_000])  # bytes: the model's file, the optimiser's
+def test_what_can_not_be_written_is_told(
+    base: Path, seed: Path, tmp_path: Path, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(causal, "score", scripted([0.5]))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    settings = config(base, seed, tmp_path / "out", epochs=1, batch=40)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+        with pytest.raises(OutputError, match=r"can not be written .*is the disk full\?"):
+            train_causal.run(settings, quiet)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert train_causal.run(settings, quiet) is not None
+
+
+def test_sharding_without_torchrun_is_refused(base: Path, seed: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--fsdp shards over the GPUs of torchrun"):
+        train_causal.run(config(base, seed, tmp_path / "out", fsdp=True), quiet)
 
 
 # ------------------------------------------------------------------------------------ other ways

@@ -221,6 +221,29 @@ def test_what_is_left_out_is_counted(bases: dict[str, Path]) -> None:
     assert len(make_examples(golds * 3, spec, refiner, end, limit=2).found) == 2
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [
+        RemoveLines(2, 4), RemoveLines(0, 0), RemoveLines(998, 999), RemoveLines(1_001, 1_000),
+        ReplaceText(1_002, 1_002, "A", "B"), RewriteLines(1_001, 1_002, "x"),
+        InsertLines(1_003, 0, "x"),
+    ],
+)  # fmt: skip
+def test_a_program_about_lines_that_are_not_there_is_not_taught_as_keep(
+    bases: dict[str, Path], operation: Any
+) -> None:
+    """Such as one that counts from the window's first line, and not from the page's."""
+    refiner, spec, end = writer(bases["qwen3"], "ultrax", "qwen3")
+    gold_there = Gold(("Home", "A", "B"), 999, (RemoveLines(999, 999),), (1, 0, 0))
+    gold_not = Gold(("Home", "A", "B"), 999, (operation,), (1, 0, 0))
+    made = make_examples([gold_there, gold_not], spec, refiner, end)
+    assert len(made.found) == 1 and made.left_out == {examples.OUTSIDE: 1}
+    row = {"lines": [{"text": "Home", "label": 1}], "operations": [["remove_lines", 5, 5]]}
+    told = gold_of(row, "chunk")
+    assert told is not None
+    assert make_examples([told], spec, refiner, end).left_out == {examples.OUTSIDE: 1}
+
+
 def test_programs_are_taught_in_one_way() -> None:
     chunk = Chunk(["Home", "News", "A x b x", "Footer x", "B x"], 10, (10, 14))
     program = (
@@ -327,6 +350,9 @@ def test_a_recipe_with_a_mistake_is_refused(tmp_path: Path) -> None:
         ({"min_lr": 1.0}, "min_lr"),
         ({"template": "chatml"}, "template is one of"),
         ({"lora": 8, "fsdp": True}, "LoRA"),
+        ({"seed": -1}, "seed must be from 0"),
+        ({"seed": 2**32}, "seed must be from 0"),
+        ({"warmup": float("nan")}, "warmup must be a number"),
     ],
 )
 def test_settings_that_can_not_be(change: dict[str, Any], told: str) -> None:

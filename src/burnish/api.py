@@ -77,8 +77,8 @@ def refine(
             None takes the refiner's own.
         noise_threshold: remove lines whose probability of being noise is this or higher (0 to 1);
             None takes the refiner's own. For refiners that give such probabilities.
-        engine: what runs a language model: "vllm", "openvino", "transformers", the address of a
-            server, or "auto".
+        engine: what runs a language model: "vllm", "openvino", "transformers", "onnx", the address
+            of a server, or "auto".
         text_column: the key of a mapping's text.
         id_column: the key of a mapping's id, a string or an integer. None takes "id" where there is
             one, and otherwise the document's number, counted from 0.
@@ -96,9 +96,7 @@ def refine(
             f"{type(documents).__name__}; put it in a list"
         )
     stages = (stages,) if isinstance(stages, str) else stages
-    pipeline = load_pipeline(
-        refiner, stages, keep_threshold, EngineChoice(engine), noise_threshold
-    )
+    pipeline = load_pipeline(refiner, stages, keep_threshold, EngineChoice(engine), noise_threshold)
     return pipeline.run(_documents(documents, Columns(text_column, id_column)))
 
 

@@ -18,6 +18,7 @@ def windows(
     sizes: Sequence[int],
     max_size: int,
     overlap: float = 0.0,
+    number: int = 0,
 ) -> tuple[list[Chunk], list[int]]:
     """The windows of a document, and the numbers of the lines that are passed over.
 
@@ -27,6 +28,8 @@ def windows(
         max_size: largest size of a window (inclusive).
         overlap: share of `max_size`, 0 to under 1, that a window may repeat of its predecessor's
             last lines as context.
+        number: of the first line in its document; windows and lines that are passed over count on
+            from there.
 
     Raises ValueError for an overlap outside of that range.
     """
@@ -36,9 +39,9 @@ def windows(
     passed_over = [n for n, size in enumerate(sizes) if size > max_size]
     start = 0
     for stop in (*passed_over, len(lines)):
-        chunks += _windows_between(lines, sizes, start, stop, max_size, overlap)
+        chunks += _windows_between(lines, sizes, start, stop, max_size, overlap, number)
         start = stop + 1
-    return chunks, passed_over
+    return chunks, [number + n for n in passed_over]
 
 
 def _windows_between(
@@ -48,6 +51,7 @@ def _windows_between(
     stop: int,
     max_size: int,
     overlap: float,
+    number: int,
 ) -> Iterable[Chunk]:
     """Windows over the lines `start` to `stop` (exclusive), none of which is too long."""
     owned = start
@@ -63,7 +67,7 @@ def _windows_between(
         while end < stop and size + sizes[end] <= max_size:
             size += sizes[end]
             end += 1
-        yield Chunk(lines[first:end], first, (owned, end - 1))
+        yield Chunk(lines[first:end], number + first, (number + owned, number + end - 1))
         owned = end
 
 

@@ -92,13 +92,16 @@ class Document:
     """One document of a corpus.
 
     `columns` is the whole input row in its own order, text column included, so that it can be
-    written again as it came. `origin` names file and position for people.
+    written again as it came. `origin` names file and position for people. `first_line` is the
+    number of its first line (0-based) where the text was cut out of a longer one: a model is shown
+    the numbers of the longer one, everything else counts from 0.
     """
 
     id: str
     text: str
     columns: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""
+    first_line: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from burnish.chunking import merge, windows
 from burnish.errors import BurnishError
 from burnish.program.executor import Outcome, execute_parsed
 from burnish.program.lines import Chunk, split_lines
-from burnish.program.operations import DropDocument, Program, to_json
+from burnish.program.operations import DropDocument, Program, shift, to_json
 from burnish.program.released import execute_as
 from burnish.refiners.base import Draft, Refiner
 from burnish.schema import Document, Issue, Record, StageTrace, Status
@@ -29,10 +29,11 @@ _INCOMPLETE = "some windows failed"
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """One document on its way through a stage."""
+    """One document on its way through a stage; its chunks count lines from `first` on."""
 
     text: str
     lines: list[str]
+    first: int
     chunks: list[Chunk]
     passed_over: list[int]
 
@@ -44,19 +45,24 @@ class Stage:
         self.spec = spec
         self.refiner = refiner
 
-    def run(self, texts: Sequence[str]) -> list[tuple[StageTrace, str]]:
-        """For each text, in order, its trace and the text after the stage."""
-        work = [self._split(text) for text in texts]
+    def run(
+        self, texts: Sequence[str], firsts: Sequence[int] | None = None
+    ) -> list[tuple[StageTrace, str]]:
+        """For each text, in order, its trace and the text after the stage. `firsts` are the numbers
+        that the refiner is shown for their first lines (see `Document.first_line`)."""
+        numbers = [0] * len(texts) if firsts is None else firsts
+        work = [self._split(text, first) for text, first in zip(texts, numbers, strict=True)]
         drafts = iter(self._write([chunk for item in work for chunk in item.chunks]))
         return [self._finish(item, [next(drafts) for _ in item.chunks]) for item in work]
 
-    def _split(self, text: str) -> _Work:
+    def _split(self, text: str, first: int) -> _Work:
         lines = split_lines(text)
         if self.spec.window is None:
-            return _Work(text, lines, [Chunk(lines, 0, (0, len(lines) - 1))], [])
-        sizes = self.refiner.measure(lines)
-        chunks, passed_over = windows(lines, sizes, self.spec.window, self.spec.overlap)
-        return _Work(text, lines, chunks, passed_over)
+            whole = Chunk(lines, first, (first, first + len(lines) - 1))
+            return _Work(text, lines, first, [whole], [])
+        sizes = self.refiner.measure(lines, first)
+        chunks, passed_over = windows(lines, sizes, self.spec.window, self.spec.overlap, first)
+        return _Work(text, lines, first, chunks, passed_over)
 
     def _write(self, chunks: Sequence[Chunk]) -> list[Draft]:
         """The refiner's drafts; where a batch fails, each chunk is tried alone, so that one bad
@@ -112,7 +118,8 @@ class Stage:
         ]
         if drafts and not pairs:
             return None
-        return merge([chunk for chunk, _ in pairs], [program for _, program in pairs])
+        merged = merge([chunk for chunk, _ in pairs], [program for _, program in pairs])
+        return shift(merged, -work.first) if work.first else merged
 
     def _execute(self, work: _Work, program: Program | None, issues: Sequence[Issue]) -> Outcome:
         limits = self.spec.limits
@@ -228,10 +235,11 @@ class Pipeline:
 
     def _run_batch(self, batch: Sequence[Document]) -> list[Record]:
         texts = [document.text for document in batch]
+        firsts = [document.first_line for document in batch]
         traces: list[list[StageTrace]] = [[] for _ in batch]
         alive = list(range(len(batch)))
         for stage in self.stages:
-            results = stage.run([texts[n] for n in alive])
+            results = stage.run([texts[n] for n in alive], [firsts[n] for n in alive])
             for n, (trace, text) in zip(alive, results, strict=True):
                 traces[n].append(trace)
                 texts[n] = text

@@ -31,6 +31,21 @@ _VERBS = {
 }
 
 
+_GO_ON = ("annotate ", "refine ", "train causal")
+_WRITE_NOTHING = ("estimate ", "evaluate ")
+
+
+def _after_a_stop(command: str) -> str:
+    """What somebody who pressed Ctrl-C wants to know of a command, given its first two words.
+
+    >>> _after_a_stop("estimate crawl/")
+    'Nothing was written.'
+    """
+    if command.startswith(_GO_ON):
+        return "Run the same command again to go on from here."
+    return "Nothing was written." if command.startswith(_WRITE_NOTHING) else ""
+
+
 class _Verbs(click.Group):
     """Lists the verbs without importing them."""
 
@@ -74,7 +89,7 @@ def main() -> None:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Stopped. Run the same command again to go on from here.", err=True)
+        click.echo(f"Stopped. {_after_a_stop(' '.join(sys.argv[1:3]))}".rstrip(), err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)

@@ -134,7 +134,7 @@ class _Price(click.ParamType[Price]):
               help="Requests under way at once at a server.  [default: 32]")  # fmt: skip
 @click.option("--requests-per-minute", type=click.FloatRange(0, min_open=True), metavar="N")
 @click.option("--engine", default=AUTO, show_default=True, metavar="E",
-              help="What runs a model here: vllm, openvino or transformers.")  # fmt: skip
+              help="What runs a model here: vllm, openvino, transformers or onnx.")  # fmt: skip
 @click.option("--engine-option", multiple=True, metavar="NAME=VALUE",
               help="A setting of engine or server, such as temperature=0.7, timeout=600, "
               "api_key_variable=MY_KEY or token_limit=max_completion_tokens.")  # fmt: skip

@@ -29,8 +29,8 @@ def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
 _OPTIONS = (
     click.option(
         "--engine", default=AUTO, show_default=True, metavar="E",
-        help="What runs a language model: vllm, openvino, transformers, or a server's address "
-        "(http://host:8000/v1).",
+        help="What runs a language model: vllm, openvino, transformers, onnx, or a server's "
+        "address (http://host:8000/v1).",
     ),
     click.option(
         "--engine-option", multiple=True, metavar="NAME=VALUE",

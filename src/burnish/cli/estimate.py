@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from burnish.cli.refining import refining_options
+from burnish.cli.refining import refining_options, threshold_told
 from burnish.refiners import EngineChoice
 from burnish.workflows.estimate import Config, Prediction, run
 from burnish.workflows.retention import Estimate
@@ -76,10 +76,7 @@ def command(
         highlight=False,
     )
     if found.choice is not None:
-        console.print(
-            f"documents with a keep probability below {found.choice.threshold:g} are dropped",
-            highlight=False,
-        )
+        console.print(threshold_told(found.choice), highlight=False)
     console.print(_table(found))
 
 

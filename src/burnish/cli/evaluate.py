@@ -35,8 +35,16 @@ _SHOWN = 12  # groups of one table; the others are in --json and --html
 @click.option(
     "--against",
     metavar="R",
-    help="A second refiner, compared on the same pages with a paired test.",
+    help="A second refiner, compared on the same pages or documents with a paired test.",
 )
+@click.option(
+    "--keep-threshold", type=click.FloatRange(0, 1), metavar="P",
+    help="Judge REFINER with another threshold of documents.",
+)  # fmt: skip
+@click.option(
+    "--noise-threshold", type=click.FloatRange(0, 1), metavar="P",
+    help="Judge REFINER with another threshold of lines.",
+)  # fmt: skip
 @click.option(
     "--annotations", type=click.Path(path_type=Path), metavar="DIR",
     help="Judge the labels that burnish annotate wrote there, and no refiner.",
@@ -51,6 +59,8 @@ def command(
     gold: tuple[Path, ...],
     refiner: str,
     against: str | None,
+    keep_threshold: float | None,
+    noise_threshold: float | None,
     annotations: Path | None,
     engine: EngineChoice,
     html: Path | None,
@@ -79,7 +89,17 @@ def command(
         return
     if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
         raise click.UsageError(f"--html names a file in a folder that exists, not {html}")
-    results = [evaluate(path, refiner, engine, against=against) for path in gold]
+    results = [
+        evaluate(
+            path,
+            refiner,
+            engine,
+            against=against,
+            keep_threshold=keep_threshold,
+            noise_threshold=noise_threshold,
+        )
+        for path in gold
+    ]
     data = [result.to_json() for result in results]
     if html is not None:
         cases = [_cases(result) for result in results]
@@ -128,7 +148,7 @@ def _agreement_tables(title: str, groups: Mapping[str, Any]) -> list[Table]:
 def _tables(kind: str, data: Mapping[str, Any]) -> list[Table]:
     tables = [_metrics(data)]
     if data["comparison"] and data["comparison"]["metrics"]:
-        tables.append(_comparison(data["comparison"]))
+        tables.append(_comparison(kind, data["comparison"]))
     for name in GROUPS:
         if len(data[f"by_{name}"]) > 1:
             tables.append(_groups(kind, name.replace("_", " "), data[f"by_{name}"]))
@@ -156,9 +176,12 @@ def _metrics(data: Mapping[str, Any]) -> Table:
     return table
 
 
-def _comparison(found: Mapping[str, Any]) -> Table:
-    heads = ("", "this", found["refiner"], "difference", "95 % interval", "p")
-    table = _table(f"against {found['refiner']}", heads)
+def _comparison(kind: str, found: Mapping[str, Any]) -> Table:
+    heads = ("", "this", "other", "difference", "95 % interval", "p")
+    title = f"against {found['refiner']}"
+    if kind == "documents":
+        title += f", on the {found['compared']:,} documents that neither failed"
+    table = _table(title, heads)
     for name, one in found["metrics"].items():
         difference = one["difference"]
         table.add_row(
@@ -172,8 +195,7 @@ def _groups(kind: str, title: str, groups: Mapping[str, Any]) -> Table:
     count = "pages" if kind == "lines" else "documents"
     shown = _LINE_COLUMNS if kind == "lines" else _DOCUMENT_COLUMNS
     table = _table(f"by {title}", ("", count, *shown.values(), "failed"))
-    largest = sorted(groups.items(), key=lambda item: -item[1][count])
-    for name, part in largest[:_SHOWN]:
+    for name, part in list(groups.items())[:_SHOWN]:
         values = (_show(part["metrics"][metric]["value"]) for metric in shown)
         failed = part["failed"] + part.get("refused", 0)
         table.add_row(name, f"{part[count]:,}", *values, f"{failed:,}")

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from burnish.cli.progress import RunProgress
-from burnish.cli.refining import refining_options
+from burnish.cli.refining import refining_options, threshold_told
 from burnish.io.output import read_rejected
 from burnish.refiners import EngineChoice
 from burnish.report.diff import excerpt
@@ -104,10 +104,12 @@ def command(
         task=task,
         workers=workers,
     )
+
+    def on_choice(choice: Choice) -> None:
+        console.print(threshold_told(choice), style="dim")
+
     with RunProgress(console) as progress:
-        summary = run(
-            config, progress.update, lambda choice: console.print(_threshold(choice), style="dim")
-        )
+        summary = run(config, progress.update, on_choice)
     if summary.already_done:
         console.print(f"Nothing to do: {output} is finished. Its summary:")
     _show(summary, output, Console(file=sys.stdout, markup=False))
@@ -121,18 +123,6 @@ def command(
             f"{summary.errors} damaged files or parts of files were not read to their end; "
             f"see {output / 'rejected'}"
         )
-
-
-def _threshold(choice: Choice) -> str:
-    """What was chosen for a share of tokens, in a line."""
-    told = f"Documents with a keep probability below {choice.threshold:g} are dropped"
-    if choice.kept is None:
-        return f"{told}, as this folder's run began (to keep {choice.wanted:.1%} of the text)."
-    kept = choice.kept
-    return (
-        f"{told}: of {choice.documents:,} documents of the input that keeps {kept.value:.1%} of "
-        f"the text (95 % interval {kept.low:.1%} to {kept.high:.1%}; wanted {choice.wanted:.1%})."
-    )
 
 
 def _show(summary: Summary, output: Path, console: Console) -> None:

@@ -34,7 +34,8 @@ def command(name: str | None, card: bool) -> None:
     """List the refiners, or show what is known about NAME (a name, folder or hf:...).
 
     F1 of removed lines, r of the educational score and ROC AUC of keep are shown where the card has
-    them, as measured on its dev files.
+    them, as measured on its dev files. With NAME, all that its card says, such as where the weights
+    are.
 
     \b
     Examples:
@@ -56,10 +57,10 @@ def command(name: str | None, card: bool) -> None:
     if name is not None and (shown := refiner_card(name)) is not None:
         console.print(_whole(shown))
         return
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for column in ("refiner", "kind", "stages", "dialect", *_MEASURES, "weights"):
+    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    for column in ("refiner", "kind", "stages", "dialect", *_MEASURES):  # 80 columns wide at most
         justify = "right" if column in _MEASURES else "left"
-        table.add_column(column, overflow="fold", no_wrap=column == "refiner", justify=justify)  # type: ignore[arg-type]
+        table.add_column(column, no_wrap=True, justify=justify)  # type: ignore[arg-type]
     for each in [name] if name else refiner_names():
         table.add_row(each, *_row(each))
     console.print(table)
@@ -68,13 +69,12 @@ def command(name: str | None, card: bool) -> None:
 def _row(name: str) -> list[str]:
     card = refiner_card(name)
     if card is None:
-        return ["rules", "chunk", "line-labels", *("-" for _ in _MEASURES), "-"]
-    weights = "in the package" if card.model is None else card.model.weights
-    dialects = dict.fromkeys(spec.dialect for spec in card.stages.values())
+        return ["rules", "chunk", "line-labels", *("-" for _ in _MEASURES)]
+    dialects = (spec.dialect for spec in card.stages.values())
     measures = [_measure(card.metrics, names) for names in _MEASURES.values()]
     if "chunk" not in card.stages:
         measures[0] = "-"  # its F1 is of documents
-    return [card.kind, ", ".join(card.stages), ", ".join(dialects), *measures, weights]
+    return [card.kind, "\n".join(card.stages), "\n".join(dialects), *measures]
 
 
 def _measure(metrics: Mapping[str, Any], names: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ import click
 
 from burnish.cli.engine import engine_options
 from burnish.cli.share import SHARE
+from burnish.workflows.retention import Choice
 
 
 def refining_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -16,6 +17,18 @@ def refining_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed((*_WHO, engine_options, *_HOW)):
         command = option(command)
     return command
+
+
+def threshold_told(choice: Choice) -> str:
+    """What was chosen for a share of tokens, in a line."""
+    told = f"Documents with a keep probability below {choice.threshold:g} are dropped"
+    if choice.kept is None:
+        return f"{told}, as this folder's run began (to keep {choice.wanted:.1%} of the text)."
+    kept, documents = choice.kept, f"document{'s' * (choice.documents > 1)}"
+    return (
+        f"{told}: of {choice.documents:,} {documents} of the input that keeps {kept.value:.1%} of "
+        f"the text (95 % interval {kept.low:.1%} to {kept.high:.1%}; wanted {choice.wanted:.1%})."
+    )
 
 
 _WHO = (

@@ -26,29 +26,73 @@ def command() -> None:
 
 @command.command("tagger")
 @click.option(
-    "--data", required=True, type=click.Path(path_type=Path),
-    help="Folder with boilerplate/, seed/, corpus/ and text/.",
+    "--data", multiple=True, type=click.Path(path_type=Path),
+    help="Folder of labels, as burnish annotate and burnish export labels write it; may be given "
+    "several times.",
 )  # fmt: skip
+@click.option(
+    "--train", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A file of labels to train on.",
+)  # fmt: skip
+@click.option(
+    "--dev", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A file of labels to decide by.",
+)  # fmt: skip
+@click.option(
+    "--text", multiple=True, type=click.Path(path_type=Path, exists=True),
+    help="Documents without labels, a file or folder: the words that embeddings start from.",
+)  # fmt: skip
+@click.option("--text-column", default="text", show_default=True, metavar="C")
 @click.option(
     "--output", "-o", required=True, type=click.Path(path_type=Path),
     help="Folder for the refiner: weights and card.",
 )  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--name", default="", help="The refiner's name.  [default: the folder's]")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True,
+    help="Seed of everything random.",
+)  # fmt: skip
 @click.option("--quick", is_flag=True, help="One short epoch, to try the way; not for use.")
-def tagger(data: Path, output: Path, seed: int, quick: bool) -> None:
+def tagger(
+    data: tuple[Path, ...],
+    train: tuple[Path, ...],
+    dev: tuple[Path, ...],
+    text: tuple[Path, ...],
+    text_column: str,
+    output: Path,
+    name: str,
+    seed: int,
+    quick: bool,
+) -> None:
     """Make a tagger: the kind of refiner that comes with the package.
 
-    Trains on the train files, chooses on the dev files, and writes an ONNX network, the document
-    head and the refiner card. Needs the extra [train].
+    Learns from lines with labels and from scored documents, chooses on dev, and writes an ONNX
+    network, a document head where documents have scores, and the refiner card. It takes minutes on
+    a CPU. Needs the extra [train].
+
+    Programs of another refiner are labels too (distillation): see burnish export labels.
 
     \b
-    Example:
-      burnish train tagger --data data --output my-refiner
-      burnish refine pages.jsonl --output out --refiner my-refiner
+    Examples:
+      burnish train tagger --data seed --text crawl/ -o my-refiner
+      burnish export labels run-of-a-large-model -o distilled
+      burnish train tagger --data seed --data distilled --text crawl/ -o my-refiner
+      burnish refine pages.jsonl -o out --refiner my-refiner
     """
     from burnish.workflows.train_tagger import Config, run
 
-    card = run(Config(data=data, output=output, seed=seed, quick=quick), click.echo)
+    config = Config(
+        output=output,
+        data=data,
+        train=train,
+        dev=dev,
+        text=text,
+        text_column=text_column,
+        name=name,
+        seed=seed,
+        quick=quick,
+    )
+    card = run(config, click.echo)
     click.echo(f"{card.name} {card.version}: {output}")
 
 

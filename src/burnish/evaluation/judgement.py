@@ -6,6 +6,7 @@ text of the worst is looked up when somebody wants to see it.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,7 @@ Span = tuple[int, int]
 
 LENGTHS = (100, 300, 1_000, 3_000)
 """Bounds of the groups by length, in words of the text (exclusive)."""
+LENGTH_GROUPS = (*(f"under {bound:,}" for bound in LENGTHS), f"{LENGTHS[-1]:,} on")
 _GOLD_DIALECT = "prox-chunk"
 _OVERLAP = 0.5
 
@@ -45,7 +47,7 @@ class Group:
             str(row.get("source") or row.get("file") or "?"),
             str(row.get("lang") or "?"),
             str(row.get("page_type") or "?"),
-            next((f"under {bound:,}" for bound in LENGTHS if words < bound), f"{LENGTHS[-1]:,} on"),
+            LENGTH_GROUPS[bisect_right(LENGTHS, words)],
         )
 
 

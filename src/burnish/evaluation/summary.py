@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from burnish.evaluation.judgement import DocumentJudgement, PageJudgement
-from burnish.metrics import Counts, pearson, roc_auc
+from burnish.metrics import Counts
 from burnish.schema import Status
 
 Doubles = NDArray[np.float64]
@@ -74,7 +74,7 @@ _PARTS = ("tp", "fp", "fn", "tn")
 COLUMNS = (*(f"{name}.{part}" for name in _COUNTS for part in _PARTS), *_WORDS)
 
 
-def table(pages: Sequence[PageJudgement]) -> Doubles:
+def page_table(pages: Sequence[PageJudgement]) -> Doubles:
     """What is summed over pages, `[pages, columns]`, the columns being `COLUMNS`."""
     rows = [
         [
@@ -86,15 +86,15 @@ def table(pages: Sequence[PageJudgement]) -> Doubles:
     return np.array(rows, np.float64).reshape(len(rows), len(COLUMNS))
 
 
-def page_metrics(sums: Doubles) -> dict[str, Doubles]:
-    """Each metric of rows of sums, `[rows, columns]`, one value a row."""
-    columns = dict(zip(COLUMNS, sums.T, strict=True))
+def page_metrics(weights: Doubles, numbers: Doubles) -> dict[str, Doubles]:
+    """Each metric of the table's pages together, for each row of weights, `[draws, pages]`."""
+    columns = dict(zip(COLUMNS, (weights @ numbers).T, strict=True))
     return {name: metric(columns) for name, metric in PAGE_METRICS.items()}
 
 
 def page_summary(pages: Sequence[PageJudgement], *, seed: int = 0) -> dict[str, Any]:
     """Counts of pages by what became of them, pooled counts, and each metric with its interval."""
-    numbers = table(pages)
+    numbers = page_table(pages)
     pooled = {
         name: Counts(*(sum(getattr(getattr(p, name), part) for p in pages) for part in _PARTS))
         for name in _COUNTS
@@ -115,22 +115,23 @@ def page_summary(pages: Sequence[PageJudgement], *, seed: int = 0) -> dict[str, 
 
 def page_estimates(numbers: Doubles, seed: int = 0) -> dict[str, Estimate]:
     """Each metric of the table's pages together, with its interval."""
-    values = page_metrics(numbers.sum(axis=0, keepdims=True))
-    drawn = page_metrics(_weights(len(numbers), seed) @ numbers) if len(numbers) >= FEWEST else {}
+    count = len(numbers)
+    values = page_metrics(np.ones((1, count)), numbers)
+    drawn = page_metrics(page_draws(count, seed), numbers) if count >= FEWEST else {}
     return {
-        name: Estimate(float(value[0]), *_interval(drawn.get(name)))
+        name: Estimate(float(value[0]), *interval(drawn.get(name)))
         for name, value in values.items()
     }
 
 
-def _weights(count: int, seed: int) -> Doubles:
-    """How often each of `count` is drawn, `[draws, count]`."""
+def page_draws(count: int, seed: int) -> Doubles:
+    """How often each of `count` pages is drawn, `[draws, count]`."""
     generator = np.random.default_rng(seed)
     even = np.full(count, 1 / count)
     return generator.multinomial(count, even, size=DRAWS).astype(np.float64)
 
 
-def _interval(values: Doubles | None) -> tuple[float, float]:
+def interval(values: Doubles | None) -> tuple[float, float]:
     """The middle part of the defined values; NaN where most are not."""
     if values is None:
         return math.nan, math.nan
@@ -149,126 +150,100 @@ def _with_status(found: Sequence[PageJudgement | DocumentJudgement], status: Sta
 # ---------------------------------------------------------------------------------- documents
 
 
-def _keep_f1(documents: Sequence[DocumentJudgement]) -> float:
-    return _kept(documents).f1
+_ROUNDING = 1e-12  # of a sum of squares; a spread below is none
 
 
-def _keep_auc(documents: Sequence[DocumentJudgement]) -> float:
-    pairs = _pairs(documents, "keep")
-    return roc_auc([score for score, _ in pairs], [bool(gold) for _, gold in pairs])
+def _decided_f1(weights: Doubles, kept: Doubles, gold: Doubles) -> Doubles:
+    return _divide(2 * (weights @ (kept * gold)), weights @ (kept + gold))
 
 
-def _r(name: str) -> Callable[[Sequence[DocumentJudgement]], float]:
-    def r(documents: Sequence[DocumentJudgement]) -> float:
-        pairs = _pairs(documents, name)
-        return pearson([score for score, _ in pairs], [gold for _, gold in pairs])
+def _auc(weights: Doubles, scores: Doubles, gold: Doubles) -> Doubles:
+    """The probability that a positive scores higher than a negative; ties count a half (as
+    `burnish.metrics.roc_auc`, which weighs all alike)."""
+    order = np.argsort(scores)
+    begins = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)
+    positive = np.add.reduceat(weights[:, order] * gold[order], begins, axis=1)
+    negative = np.add.reduceat(weights[:, order] * (1 - gold[order]), begins, axis=1)
+    below = np.cumsum(negative, axis=1) - negative
+    wins = (positive * (below + negative / 2)).sum(axis=1)
+    return _divide(wins, positive.sum(axis=1) * negative.sum(axis=1))
 
-    return r
+
+def _r(weights: Doubles, scores: Doubles, gold: Doubles) -> Doubles:
+    """Pearson's r (as `burnish.metrics.pearson`, which weighs all alike)."""
+    x, y = scores - scores.mean(), gold - gold.mean()
+    total, sum_x, sum_y = weights.sum(axis=1), weights @ x, weights @ y
+    xx, yy = weights @ (x * x), weights @ (y * y)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        of_x, of_y = xx - sum_x * sum_x / total, yy - sum_y * sum_y / total
+        both = weights @ (x * y) - sum_x * sum_y / total
+        varies = (of_x > _ROUNDING * xx) & (of_y > _ROUNDING * yy)
+        r = np.clip(both / np.sqrt(of_x * of_y), -1, 1)
+    return np.asarray(np.where(varies, r, np.nan))
 
 
-DOCUMENT_METRICS: dict[str, Callable[[Sequence[DocumentJudgement]], float]] = {
-    "keep_f1": _keep_f1,
-    "keep_roc_auc": _keep_auc,
-    "edu_pearson_r": _r("edu"),
-    "format_pearson_r": _r("format"),
+DOCUMENT_METRICS: dict[str, tuple[str, Callable[[Doubles, Doubles, Doubles], Doubles]]] = {
+    "keep_f1": ("kept", _decided_f1),
+    "keep_roc_auc": ("keep", _auc),
+    "edu_pearson_r": ("edu", _r),
+    "format_pearson_r": ("format", _r),
 }
+"""Metric -> what it is of, and how it is computed from weights, `[draws, documents]`, the refiner's
+values and the gold's."""
+_SIDES = ("kept", "keep", "edu", "format")
+
+
+def document_table(documents: Sequence[DocumentJudgement]) -> Doubles:
+    """The refiner's value and the gold's for each of kept, keep, edu and format, `[documents, 8]`;
+    both NaN where one is missing."""
+    rows = []
+    for document in documents:
+        pairs = {"kept": document.kept, **document.pairs}
+        rows.append([x for side in _SIDES for x in pairs.get(side) or (math.nan, math.nan)])
+    return np.array(rows, np.float64).reshape(len(rows), 2 * len(_SIDES))
+
+
+def document_metrics(weights: Doubles, numbers: Doubles) -> dict[str, Doubles]:
+    """Each metric of the table's documents, for each row of weights, `[draws, documents]`."""
+    found = {}
+    for name, (side, metric) in DOCUMENT_METRICS.items():
+        column = 2 * _SIDES.index(side)
+        known = ~np.isnan(numbers[:, column])
+        mine, gold = numbers[known, column], numbers[known, column + 1]
+        undefined = np.full(len(weights), np.nan)
+        found[name] = metric(weights[:, known], mine, gold) if len(mine) else undefined
+    return found
 
 
 def document_summary(documents: Sequence[DocumentJudgement], *, seed: int = 0) -> dict[str, Any]:
     """Counts of documents, the decision's counts, and each metric with its interval."""
-    found = document_estimates(documents, seed)
+    found = document_estimates(document_table(documents), seed)
     values = {name: estimate.to_json()["value"] for name, estimate in found.items()}
+    kept = Counts()
+    for document in documents:
+        if document.kept is not None:
+            kept.add(*document.kept)
     return {
         "documents": len(documents),
         "failed": sum(document.failed for document in documents),
-        "keep": _kept(documents).to_json(),
+        "keep": kept.to_json(),
         **{name: values[name] for name in ("keep_roc_auc", "edu_pearson_r", "format_pearson_r")},
         "metrics": {name: estimate.to_json() for name, estimate in found.items()},
     }
 
 
-def document_estimates(
-    documents: Sequence[DocumentJudgement], seed: int = 0
-) -> dict[str, Estimate]:
-    """Each metric of the documents, with its interval."""
-    draws: list[list[DocumentJudgement]] = []
-    if len(documents) >= FEWEST:
-        numbers = np.random.default_rng(seed).integers(len(documents), size=(DRAWS, len(documents)))
-        draws = [[documents[n] for n in row] for row in numbers.tolist()]
+def document_estimates(numbers: Doubles, seed: int = 0) -> dict[str, Estimate]:
+    """Each metric of the table's documents together, with its interval."""
+    count = len(numbers)
+    values = document_metrics(np.ones((1, count)), numbers)
+    drawn = document_metrics(document_draws(count, seed), numbers) if count >= FEWEST else {}
     return {
-        name: Estimate(
-            metric(documents),
-            *_interval(np.array([metric(drawn) for drawn in draws]) if draws else None),
-        )
-        for name, metric in DOCUMENT_METRICS.items()
+        name: Estimate(float(value[0]), *interval(drawn.get(name)))
+        for name, value in values.items()
     }
 
 
-def _kept(documents: Sequence[DocumentJudgement]) -> Counts:
-    found = Counts()
-    for document in documents:
-        if document.kept is not None:
-            found.add(*document.kept)
-    return found
-
-
-def _pairs(documents: Sequence[DocumentJudgement], name: str) -> list[tuple[float, float]]:
-    return [document.pairs[name] for document in documents if name in document.pairs]
-
-
-# ---------------------------------------------------------------------------------- two refiners
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How much better the first of two refiners is by one metric, on the same pages.
-
-    `difference` is the first's value minus the second's, with its paired bootstrap interval; `p`
-    the share of random swaps of the two, page by page, that differ as much (a permutation test).
-    """
-
-    first: float
-    second: float
-    difference: Estimate
-    p: float
-
-    def to_json(self) -> dict[str, Any]:
-        p = None if math.isnan(self.p) else self.p
-        return {
-            "first": Estimate(self.first).to_json()["value"],
-            "second": Estimate(self.second).to_json()["value"],
-            "difference": self.difference.to_json(),
-            "p": p,
-        }
-
-
-def compare_pages(first: Doubles, second: Doubles, *, seed: int = 0) -> dict[str, Difference]:
-    """The two tables' refiners compared by each metric; rows are the same pages in both.
-
-    Raises ValueError for tables of different shape.
-    """
-    if first.shape != second.shape:
-        raise ValueError(f"{first.shape} beside {second.shape}")
-    ones = np.ones((1, len(first)))
-    weights = _weights(len(first), seed)
-    swapped = np.random.default_rng(seed + 1).integers(2, size=weights.shape).astype(np.float64)
-    mine, its = page_metrics(ones @ first), page_metrics(ones @ second)
-    drawn_mine, drawn_its = page_metrics(weights @ first), page_metrics(weights @ second)
-    change = second - first
-    one, other = (
-        page_metrics(ones @ first + swapped @ change),
-        page_metrics(ones @ second - swapped @ change),
-    )
-    found = {}
-    for name in PAGE_METRICS:
-        difference = float(mine[name][0] - its[name][0])
-        by_chance = np.abs(one[name] - other[name])
-        # The order given is one of the swaps, so p is never 0.
-        extreme = int((by_chance >= abs(difference) - 1e-12).sum()) + 1
-        p = math.nan if math.isnan(difference) else extreme / (DRAWS + 1)
-        drawn = drawn_mine[name] - drawn_its[name] if len(first) >= FEWEST else None
-        interval = _interval(drawn)
-        found[name] = Difference(
-            float(mine[name][0]), float(its[name][0]), Estimate(difference, *interval), p
-        )
-    return found
+def document_draws(count: int, seed: int) -> Doubles:
+    """How often each of `count` documents is drawn, `[draws, count]`."""
+    numbers = np.random.default_rng(seed).integers(count, size=(DRAWS, count))
+    return np.stack([np.bincount(row, minlength=count) for row in numbers]).astype(np.float64)

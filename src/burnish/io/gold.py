@@ -1,7 +1,7 @@
 """Gold: pages with line labels, and documents with scores, read and checked.
 
-pages       {"lines": [{"text", "label"}], "source", "lang"}; label 1 noise, 0 content, -1 not
-            scored
+pages       {"lines": [{"text", "label"}], "first_line", "source", "lang"}; label 1 noise, 0
+            content, -1 not scored; first_line where the lines are a window of a longer page
 documents   {"text", "keep", "edu", "format", "source" or "file", "lang"}; keep is 0 or 1, the
             scores 0 to 5; each of the three may be missing
 """
@@ -46,6 +46,7 @@ def _kind(row: Row) -> str:
             raise ValueError(f"lines must be a list, not {type(lines).__name__}")
         for number, line in enumerate(lines):
             check_line(number, line)
+        first_line_of(row)
         _check_edits(row, "\n".join(line["text"] for line in lines))
         return "lines"
     if not (isinstance(row.get("text"), str) and any(name in row for name in _DOCUMENT_GOLD)):
@@ -90,6 +91,17 @@ def check_line(number: int, line: Any) -> None:
         raise ValueError(f"line {number} holds a line feed")
     if type(line["label"]) is not int or line["label"] not in (-1, 0, 1):
         raise ValueError(f"the label of line {number} must be -1, 0 or 1, not {line['label']!r}")
+
+
+def first_line_of(row: Row) -> int:
+    """The number of a row's first line in the page that it was cut from; 0 where it is whole.
+
+    Raises ValueError for what is no line number.
+    """
+    first = row.get("first_line", 0)
+    if type(first) is not int or not 0 <= first < 10**9:
+        raise ValueError(f"first_line must be a line number from 0, not {first!r}")
+    return first
 
 
 def text_of(row: Row) -> str:

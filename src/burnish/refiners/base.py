@@ -35,9 +35,9 @@ class Refiner(Protocol):
 
     name: str
 
-    def measure(self, lines: Sequence[str]) -> list[int]:
+    def measure(self, lines: Sequence[str], first: int = 0) -> list[int]:
         """The size of each line of a document, its LF included, in the refiner's own units (tokens,
-        characters, lines)."""
+        characters, lines); `first` is the number that the first one is shown with."""
         ...
 
     def write(self, chunks: Sequence[Chunk]) -> list[Draft]:

@@ -9,6 +9,10 @@ from burnish.errors import HubError, RefinerError
 from burnish.spec import CARD_FILE, HUB, ModelSpec, RefinerCard
 
 INDEX_FILE = "model.safetensors.index.json"
+_EXPORTED = (
+    ("openvino_model.xml", "openvino_model.bin"),
+    ("model.onnx", "model.onnx.data", "genai_config.json"),
+)
 _SYSTEM_FILE = "file:"
 _WITHOUT_NETWORK = (
     "Where there is no network: fetch it elsewhere (burnish pull), copy the folder, and name that "
@@ -59,8 +63,10 @@ def model_files(folder: Path) -> list[str]:
         pass
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RefinerError(f"{folder / INDEX_FILE} can not be read: {error}") from None
-    exported = folder / "openvino_model.xml"
-    return [exported.name, "openvino_model.bin"] if exported.is_file() else ["model.safetensors"]
+    for names in _EXPORTED:
+        if (folder / names[0]).is_file():
+            return list(names)
+    return ["model.safetensors"]
 
 
 def _is_whole(folder: Path) -> bool:

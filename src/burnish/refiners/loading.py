@@ -16,8 +16,8 @@ from burnish.spec import CARD_FILE, HUB, STAGES, ModelSpec, RefinerCard, StageSp
 DEFAULT = "default"
 _RULES = ("c4-lines",)
 _RECIPES = Path(__file__).parent.parent / "recipes" / "refiners"
-_WEIGHTS = (".json", ".onnx", ".npz", ".safetensors", ".bin", ".xml", ".jinja")
-_MODEL_FILES = (".safetensors", ".bin", ".xml")
+_WEIGHTS = (".json", ".onnx", ".data", ".npz", ".safetensors", ".bin", ".xml", ".jinja")
+_MODEL_FILES = (".safetensors", ".bin", ".xml", ".onnx")
 _SAMPLED = 1 << 20  # bytes at either end of a large file that its fingerprint is made of
 
 

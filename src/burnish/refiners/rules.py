@@ -29,7 +29,7 @@ class C4Lines:
     def __init__(self, min_words: int = 3) -> None:
         self.min_words = min_words
 
-    def measure(self, lines: Sequence[str]) -> list[int]:
+    def measure(self, lines: Sequence[str], first: int = 0) -> list[int]:
         return [len(line) + 1 for line in lines]
 
     def write(self, chunks: Sequence[Chunk]) -> list[Draft]:

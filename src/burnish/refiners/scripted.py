@@ -22,7 +22,7 @@ class Scripted:
         self._answer = answer
         self._dialect = get_dialect(dialect)
 
-    def measure(self, lines: Sequence[str]) -> list[int]:
+    def measure(self, lines: Sequence[str], first: int = 0) -> list[int]:
         return [len(line) + 1 for line in lines]
 
     def write(self, chunks: Sequence[Chunk]) -> list[Draft]:

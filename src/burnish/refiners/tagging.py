@@ -76,7 +76,7 @@ class DocumentTagger:
         if self._predictor.tagger.head is None:
             raise RefinerError(f"{folder} can not score documents: there is no {HEAD_FILE}")
 
-    def measure(self, lines: Sequence[str]) -> list[int]:
+    def measure(self, lines: Sequence[str], first: int = 0) -> list[int]:
         """Characters."""
         return [len(line) + 1 for line in lines]
 
@@ -110,7 +110,7 @@ class LineTagger:
         self._ends = LineEnds.load(folder) if replaces else None
         self._most_edits = spec.limits.max_edits
 
-    def measure(self, lines: Sequence[str]) -> list[int]:
+    def measure(self, lines: Sequence[str], first: int = 0) -> list[int]:
         """Characters."""
         return [len(line) + 1 for line in lines]
 

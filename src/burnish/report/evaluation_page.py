@@ -54,6 +54,8 @@ def _evaluation(found: Mapping[str, Any]) -> Iterator[str]:
     yield _metrics(total["metrics"])
     if found.get("comparison"):
         yield f"<h3>Against {escape(found['comparison']['refiner'])}</h3>"
+        if found["kind"] == "documents":
+            yield f"<p>on the {found['comparison']['compared']:,} documents that neither failed</p>"
         yield _comparison(found["comparison"]["metrics"])
     if found.get("calibration"):
         for name, curve in found["calibration"].items():
@@ -118,11 +120,10 @@ def _comparison(metrics: Mapping[str, Any]) -> str:
 
 
 def _groups(groups: Mapping[str, Any]) -> str:
-    largest = sorted(groups.items(), key=lambda item: -_count(item[1]))
-    names = list(largest[0][1]["metrics"])
+    names = list(next(iter(groups.values()))["metrics"])
     rows = [
         (name, f"{_count(part):,}", *(_number(part["metrics"][n]["value"]) for n in names))
-        for name, part in largest
+        for name, part in groups.items()
     ]
     return _table(("", "count", *map(_name, names)), rows)
 

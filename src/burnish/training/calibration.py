@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from burnish.metrics import expected_calibration_error
 from burnish.refiners.tagger import WEIGHTS, Tagger
 from burnish.spec import Calibration, RefinerCard
-from burnish.training.pages import DEV, read
+from burnish.training.material import SCORED, dev_pages
+from burnish.training.pages import Page, read
 
 GROUPS = 15
 """Groups of equally many lines, of which each gives a point of the map."""
@@ -94,32 +95,33 @@ def fold_of(site: str) -> int:
     return zlib.crc32(site.encode()) % FOLDS
 
 
-def dev_lines(data: Path, tagger: Tagger) -> Lines:
+def dev_lines(dev: Mapping[str, Sequence[Page]], tagger: Tagger) -> Lines:
     """The labelled lines of the dev files as the tagger scores them."""
     parts = []
-    for name, (file, _) in DEV.items():
-        for record in read(data, file):
-            texts = [line["text"] for line in record["lines"]]
-            labels = np.array([line["label"] for line in record["lines"]])
-            solid = np.array([bool(text.strip()) for text in texts], bool)
+    for name, pages in dev.items():
+        for page in pages:
+            text = "\n".join(page.lines)
+            labels = np.array(page.labels)
+            solid = np.array([bool(line.strip()) for line in page.lines], bool)
             chosen = (labels >= 0) & solid
-            scores = tagger.predict("\n".join(texts)).noise[chosen].astype(np.float64)
-            site = record.get("domain") or record["id"].partition("#")[0]
-            size = len(scores)
-            parts.append(
-                (scores, labels[chosen] == 1, np.full(size, fold_of(site)), np.full(size, name))
-            )
+            scores = tagger.predict(text).noise[chosen].astype(np.float64)
+            size, fold = len(scores), fold_of(page.site or text)
+            parts.append((scores, labels[chosen] == 1, np.full(size, fold), np.full(size, name)))
     return Lines(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def calibrate(data: Path, tagger: Tagger) -> tuple[Calibration, dict[str, Any]]:
+def calibrate(
+    dev: Mapping[str, Sequence[Page]], tagger: Tagger
+) -> tuple[Calibration, dict[str, Any]]:
     """The map of line scores, and the expected calibration error before and after, by dev file and
     over all lines; `after` is cross-fitted, so no line is judged by a map that saw its site."""
-    lines = dev_lines(data, tagger)
+    lines = dev_lines(dev, tagger)
     after = cross_fitted(lines)
     errors: dict[str, Any] = {}
-    for name in (*DEV, "all"):
+    for name in (*dev, "all"):
         part = lines.files == name if name != "all" else np.ones(len(lines.files), bool)
+        if not part.any():  # no line of the file has a label
+            continue
         errors[name] = {
             "lines": int(part.sum()),
             "before": _error(lines.scores[part], lines.noise[part]),
@@ -151,10 +153,10 @@ def update_card(data: Path, folder: Path = WEIGHTS) -> RefinerCard:
     """Fits the map of a refiner's line scores, measures its documents' on dev, writes its card."""
     card = RefinerCard.read(folder)
     tagger = Tagger.load(folder)
-    calibration, errors = calibrate(data, tagger)
+    calibration, errors = calibrate(dev_pages(data), tagger)
     metrics = {name: dict(found) for name, found in card.metrics.items()}
     metrics["lines"]["calibration"] = errors
-    documents = read(data, "seed/dev")
+    documents = read(data, SCORED["dev"])
     keep = np.array([tagger.predict(document["text"]).keep for document in documents])
     actual = np.array([document["keep"] == 1 for document in documents])
     dev = metrics["documents"].get("dev", {})

@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor
 
 from burnish.errors import MissingExtra, OutputError, RefinerError
@@ -70,12 +72,14 @@ def train(task: Task, recipe: Recipe, output: Path, say: Callable[[str], None]) 
     """Trains and writes the model into `output`; goes on where an earlier run was stopped.
 
     In a run of several processes, only the first has a result. Raises RefinerError for a model that
-    can not be loaded or does not fit, MissingExtra without what LoRA needs.
+    can not be loaded, does not fit or diverges, OutputError where nothing can be written,
+    MissingExtra without what LoRA needs.
     """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     state = output / STATE
-    state.mkdir(parents=True, exist_ok=True)
+    with _writing(output):
+        state.mkdir(parents=True, exist_ok=True)
     arguments = _arguments(task, recipe, state)
     transformers.set_seed(recipe.seed)
     model, dtype = _load(task.base)
@@ -97,7 +101,7 @@ def train(task: Task, recipe: Recipe, output: Path, say: Callable[[str], None]) 
         train_dataset=task.examples,
         eval_dataset=task.dev,  # measured by `evaluate`, not looped over
         data_collator=packed_rows if packed else padded_rows,
-        callbacks=[_Log(output / LOG_FILE, say)],
+        callbacks=[_Log(output / LOG_FILE, recipe.lr, say)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
     if recipe.patience is not None:
@@ -119,7 +123,7 @@ def train(task: Task, recipe: Recipe, output: Path, say: Callable[[str], None]) 
     del trainer, model
     best = found.best_global_step
     assert best is not None
-    _export(task, state / f"checkpoint-{best}", output, dtype, lora=recipe.lora is not None)
+    _export(task, state / f"checkpoint-{best}", output, dtype, recipe)
     engine = TransformersEngine(output, task.end_tokens, device=_device())
     measured = score(task.dev, task.spec, task.make_writer(lambda: engine))
     return Trained(measured, best, found.global_step, packed, parameters, dtype)
@@ -154,7 +158,7 @@ def _arguments(task: Task, recipe: Recipe, state: Path) -> transformers.Training
         per_device_train_batch_size=size,
         gradient_accumulation_steps=rounds,
         learning_rate=recipe.lr,
-        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_type="cosine_warmup_with_min_lr",  # its first step learns, its last has min_lr
         lr_scheduler_kwargs={"min_lr": recipe.min_lr},
         warmup_steps=recipe.warmup,
         weight_decay=0.0,
@@ -164,6 +168,7 @@ def _arguments(task: Task, recipe: Recipe, state: Path) -> transformers.Training
         fsdp="full_shard auto_wrap" if recipe.fsdp else None,
         logging_strategy="steps",
         logging_steps=1,
+        logging_nan_inf_filter=False,
         eval_strategy="steps",
         eval_steps=every,
         save_strategy="steps",
@@ -220,10 +225,10 @@ def _checkpoint_gradients(model: Any) -> None:
     (named or model.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
-def _export(task: Task, best: Path, output: Path, dtype: str, *, lora: bool) -> None:
+def _export(task: Task, best: Path, output: Path, dtype: str, recipe: Recipe) -> None:
     """Writes the best state as an ordinary folder: weights in the base's type, configuration and
-    tokenizer."""
-    if lora:
+    tokenizer. Raises RefinerError for one that can not compute."""
+    if recipe.lora is not None:
         import peft
 
         plain, _ = _load(task.base)
@@ -238,12 +243,38 @@ def _export(task: Task, best: Path, output: Path, dtype: str, *, lora: bool) -> 
         pad_token_id=model.config.pad_token_id,
         do_sample=False,
     )
-    model.to(getattr(torch, dtype)).save_pretrained(output)
-    for name in TOKENIZER_FILES:
-        if (task.base / name).is_file():
-            shutil.copyfile(task.base / name, output / name)
-    for path in output.glob("*.safetensors"):  # the library lets its owner alone read them
-        path.chmod((output / "config.json").stat().st_mode & 0o777)
+    model.to(getattr(torch, dtype))
+    # Products of larger weights are no numbers: the last step has no loss after it that would tell.
+    if not all(weight.float().square().sum().isfinite() for weight in model.parameters()):
+        raise _diverged(f"by step {best.name.partition('-')[2]}", recipe.lr)
+    with _writing(output):
+        model.save_pretrained(output)
+        for name in TOKENIZER_FILES:
+            if (task.base / name).is_file():
+                shutil.copyfile(task.base / name, output / name)
+        for path in output.glob("*.safetensors"):  # the library lets its owner alone read them
+            path.chmod((output / "config.json").stat().st_mode & 0o777)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Raises OutputError for what can not be written, which each library says in its own way."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise OutputError(
+            f"{folder} can not be written ({error}); is the disk full? With room, the same command "
+            "goes on from the last state"
+        ) from None
+
+
+def _diverged(when: str, lr: float) -> RefinerError:
+    return RefinerError(
+        f"the training diverged {when}. No refiner was written; take a smaller --lr (it is {lr:g}) "
+        "and another folder"
+    )
 
 
 # ------------------------------------------------------------------------------------ rows of ids
@@ -370,6 +401,10 @@ class _Trainer(transformers.Trainer):
         )
         return metrics
 
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        with _writing(Path(str(self.args.output_dir))):
+            super()._save_checkpoint(model, trial)
+
     def _measured(self) -> DevScore:
         """The score on this process's share of dev."""
         task, here = self._task, self.accelerator
@@ -414,25 +449,34 @@ class _Trainer(transformers.Trainer):
 
 
 class _Log(transformers.TrainerCallback):
-    """Writes the log, a row a step and a row a measurement, and tells how it goes."""
+    """Writes the log, a row a step and a row a measurement, and tells how it goes; ends a run whose
+    numbers are none, before it is measured or saved."""
 
-    def __init__(self, path: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, lr: float, say: Callable[[str], None]) -> None:
         self._path = path
+        self._lr = lr
         self._say = say
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Begins the file with what the state holds: what came after it is done again."""
         if state.is_world_process_zero:
             rows = [row for row in map(_log_row, state.log_history) if row]
-            self._path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+            with _writing(self._path.parent):
+                self._path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
             done = f", going on after step {state.global_step}" if state.global_step else ""
             self._say(f"{state.max_steps} steps{done}")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         row = _log_row({**logs, "step": state.global_step})
-        if not (row and state.is_world_process_zero):
-            return
-        with self._path.open("a", encoding="utf-8") as file:
+        if row and state.is_world_process_zero:
+            self._write(row, state.max_steps)
+        numbers = {name: logs[name] for name in ("loss", "grad_norm") if name in logs}
+        if not all(map(isfinite, numbers.values())):
+            told = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
+            raise _diverged(f"at step {state.global_step} ({told})", self._lr)
+
+    def _write(self, row: dict[str, Any], max_steps: int) -> None:
+        with _writing(self._path.parent), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         told = " ".join(
             f"{key} {value:.4g}"
@@ -440,7 +484,7 @@ class _Log(transformers.TrainerCallback):
             if key != "step" and value is not None
         )
         if "dev_f1" in row or row["step"] % _SAID_EVERY == 0 or row["step"] == 1:
-            self._say(f"step {row['step']}/{state.max_steps}: {told}")
+            self._say(f"step {row['step']}/{max_steps}: {told}")
 
 
 _NAMES = {
@@ -455,7 +499,7 @@ def _log_row(logs: dict[str, Any]) -> dict[str, Any] | None:
     if "loss" not in logs and "eval_f1" not in logs:
         return None
     row = {ours: logs[name] for name, ours in _NAMES.items() if name in logs}
-    return {key: None if value != value else value for key, value in row.items()}
+    return {key: value if isfinite(value) else None for key, value in row.items()}
 
 
 # --------------------------------------------------------------------------------------- states

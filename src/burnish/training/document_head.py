@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import zstandard
 from numpy.typing import ArrayLike, NDArray
 
+from burnish.io.digests import sha256_of
 from burnish.metrics import pearson, roc_auc
 from burnish.refiners.document_head import (
     BUCKET_BITS,
     SHAPE_LIMIT,
-    TARGETS,
     DocumentHead,
     Doubles,
     Floats,
@@ -33,27 +29,8 @@ from burnish.refiners.document_head import (
 )
 from burnish.refiners.features import FEATURE_VERSION, features
 from burnish.training.calibration import document_error
+from burnish.training.material import Labelled
 
-TRAIN_FILE, DEV_FILE = "seed/train.jsonl.zst", "seed/dev.jsonl.zst"
-PAGE_FILES = (
-    "corpus/webpages_full.jsonl.zst",
-    "corpus/webpages_main.jsonl.zst",
-    "corpus/openwebtext_1k.jsonl.zst",
-    "corpus/web_registers_multilingual.jsonl.zst",
-    "corpus/news_pt.jsonl.zst",
-    "corpus/c4_dolma_redpajama_rows.jsonl.zst",
-    "boilerplate/train.jsonl.zst",
-    "boilerplate/train_quality.jsonl.zst",
-)
-"""Unlabelled text; German news is left out, as its licence forbids commercial use."""
-BOOK_FILES = {
-    "text/books_en.jsonl.zst": 6,
-    "text/stacks_math_tex.jsonl.zst": 4,
-    "text/wikitext2_valid_test.jsonl.zst": 3,
-}
-"""Long texts and how many passages are taken of each."""
-
-PASSAGE_CHARS = 8000
 TOPICS = 64
 SHAPE_AXES = 64
 RIDGE = 0.2
@@ -63,19 +40,7 @@ BETA = 2.0
 """How much more recall of keep counts than precision, for the threshold."""
 FOLDS, FOLD_ROUNDS = 10, 3
 BOOTSTRAPS = 2000
-NEWS_SHARE = 3
-"""One in so many Portuguese news pages is read, lest they rule the topics."""
-
 Tag = Callable[[str], ArrayLike]
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """Labelled documents: texts, groups (site or id) and scores `[documents, targets]`."""
-
-    texts: list[str]
-    groups: list[str]
-    scores: Doubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +52,10 @@ class Read:
 
 
 def train_document_head(
-    data_dir: str | Path,
-    output_dir: str | Path,
+    train: Labelled,
+    dev: Labelled | None,
+    texts: Iterable[str],
+    output: Path,
     seed: int = 0,
     tag: Tag | None = None,
 ) -> dict[str, Any]:
@@ -97,83 +64,44 @@ def train_document_head(
     Takes a minute on one core; the same data, seed and number of threads give the same bytes.
 
     Args:
-        data_dir: folder with `seed`, `corpus`, `boilerplate` and `text`.
-        output_dir: where the file goes.
-        seed: of the passages, the low-rank table, the folds and the bootstrap.
+        train, dev: scored documents to learn from, and to measure on.
+        texts: documents without scores, for topics and for how rare words are.
+        output: the folder where the file goes.
+        seed: of the low-rank table, the folds and the bootstrap.
         tag: gives for each line of a text the probability that it is noise; without it the head
             is trained to be given zeros.
     """
-    data = Path(data_dir)
-    train, dev = read_labelled(data / TRAIN_FILE), read_labelled(data / DEV_FILE)
-    pool = [text_words(text, _noise(text, tag)) for text in _unlabelled(data, seed)]
     read = _read(train.texts, tag)
-    pool += read.words
+    pool = [*(text_words(text, _noise(text, tag)) for text in texts), *read.words]
     rarity = _rarity(pool)
     kernel = _Kernel.of(_Space.fit(rarity, *_topic_table(pool, rarity, seed), read.shape), read)
     unseen = _cross_predict(kernel.matrix, train, seed)
     evidence = np.array([keep_evidence(*row) for row in unseen])
     keep = _logistic(evidence, train.scores[:, 2])
-    path = DocumentHead(kernel.solve(train.scores, keep)).save(output_dir)
-    head = DocumentHead.load(output_dir)
-    guesses = np.array([head.predict(t, features(t), _noise(t, tag)) for t in dev.texts])
+    path = DocumentHead(kernel.solve(train.scores, keep)).save(output)
     unseen[:, 2] = 1 / (1 + np.exp(-(keep[0] * evidence + keep[1])))
     threshold = _best_threshold(unseen[:, 2], train.scores[:, 2])
-    card = {
+    measured = {}
+    if dev is not None:
+        head = DocumentHead.load(output)
+        guesses = np.array([head.predict(t, features(t), _noise(t, tag)) for t in dev.texts])
+        measured = {"dev": _measure(guesses, dev.scores, threshold, seed)}
+    return {
         "file": path.name,
-        "sha256": _sha256(path),
+        "sha256": sha256_of(path),
         "bytes": path.stat().st_size,
         "seed": seed,
         "feature_version": FEATURE_VERSION,
         "line_noise": tag is not None,
-        "documents": {"train": len(train.texts), "dev": len(dev.texts), "unlabelled": len(pool)},
+        "documents": {
+            "train": len(train.texts),
+            "dev": 0 if dev is None else len(dev.texts),
+            "unlabelled": len(pool),
+        },
         "keep_threshold": threshold,
         "cross_validation": _measure(unseen, train.scores, threshold, seed),
-        "dev": _measure(guesses, dev.scores, threshold, seed),
-        "data": {
-            name: _sha256(data / name) for name in (TRAIN_FILE, DEV_FILE, *PAGE_FILES, *BOOK_FILES)
-        },
+        **measured,
     }
-    return card
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a zstandard-compressed JSON lines file."""
-    with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
-        for line in io.TextIOWrapper(stream, encoding="utf-8", newline="\n"):
-            yield json.loads(line)
-
-
-def read_labelled(path: Path) -> Labelled:
-    """The documents of a file, their scores, and what keeps those of a site together."""
-    records = list(_records(path))
-    scores = [[record[target] for target in TARGETS] for record in records]
-    return Labelled(
-        [record["text"] for record in records],
-        [record.get("domain") or record["id"] for record in records],
-        np.array(scores, np.float64),
-    )
-
-
-def _unlabelled(data: Path, seed: int) -> Iterator[str]:
-    """Pages and passages of books, each `PASSAGE_CHARS` characters at most."""
-    for name in PAGE_FILES:
-        for number, record in enumerate(_records(data / name)):
-            if "news" in name and number % NEWS_SHARE:
-                continue
-            text = record.get("text") or "\n".join(line["text"] for line in record["lines"])
-            yield _ends(text)
-    generator = np.random.default_rng(seed)
-    for name, passages in BOOK_FILES.items():
-        for record in _records(data / name):
-            text = record["text"]
-            for start in generator.integers(0, max(1, len(text) - PASSAGE_CHARS), passages):
-                yield text[start : start + PASSAGE_CHARS]
-
-
-def _ends(text: str) -> str:
-    """The first three quarters and the last quarter of `PASSAGE_CHARS`."""
-    tail = PASSAGE_CHARS // 4
-    return text if len(text) <= PASSAGE_CHARS else f"{text[: 3 * tail]}\n{text[-tail:]}"
 
 
 def _noise(text: str, tag: Tag | None) -> ArrayLike:
@@ -233,7 +161,7 @@ def _topic_table(
     turn = torch.linalg.eigh(gram)[1].flip(1)[:, 1:rank]
     table = (basis @ turn).numpy()
     # a few stems tower above all others: one in 2,000 is cut so that the rest keeps its digits
-    scale = np.quantile(np.abs(table), 0.9995, axis=0) / 127
+    scale = np.maximum(np.quantile(np.abs(table), 0.9995, axis=0) / 127, np.finfo(np.float32).tiny)
     return np.clip(np.round(table / scale), -127, 127).astype(np.int8), scale.astype(np.float32)
 
 
@@ -300,10 +228,12 @@ class _Kernel:
         words = space.words(read)
         centred = words - words.mean(axis=0)
         linear = centred @ centred.T
-        scale = float(1 / np.diag(linear).mean())
+        size = float(np.diag(linear).mean())
+        scale = 1 / size if size > 0 else 0.0  # no document has a word that counts
         topics, shape = space.nearby(read)
         distances = np.stack((_distances(topics), _distances(shape)))
-        widths = -0.5 / np.median(distances, axis=(1, 2))
+        middle = np.median(distances, axis=(1, 2))
+        widths = -0.5 / np.where(middle > 0, middle, 1)
         matrix = linear * scale + np.exp(widths[:, None, None] * distances).sum(axis=0)
         return cls(space, words, scale, topics, shape, widths, matrix / PARTS)
 
@@ -397,10 +327,16 @@ def _measure(guesses: Doubles, truth: Doubles, threshold: float, seed: int) -> d
         "f1_keep": lambda g, t: _f_beta(g[:, 2] >= threshold, t[:, 2]),
     }.items():
         drawn = [score(guesses[draw], truth[draw]) for draw in draws]
-        low, high = np.nanquantile(drawn, (0.025, 0.975))
-        result[name] = round(score(guesses, truth), 4)
-        result[f"{name}_interval"] = [round(float(low), 4), round(float(high), 4)]
+        defined = [value for value in drawn if np.isfinite(value)] or [np.nan]
+        low, high = np.quantile(defined, (0.025, 0.975))
+        result[name] = _rounded(score(guesses, truth))
+        result[f"{name}_interval"] = [_rounded(low), _rounded(high)]
     return {**result, **document_error(guesses[:, 2], truth[:, 2] > 0, seed)}
+
+
+def _rounded(value: float) -> float | None:
+    """None where a measure is not defined, as for documents that are all kept: JSON has no NaN."""
+    return round(float(value), 4) if np.isfinite(value) else None
 
 
 def _f_beta(kept: NDArray[np.bool_], labels: Doubles, beta: float = 1.0) -> float:
@@ -408,7 +344,3 @@ def _f_beta(kept: NDArray[np.bool_], labels: Doubles, beta: float = 1.0) -> floa
     hits = float((kept & (labels > 0)).sum())
     weight = beta**2
     return (1 + weight) * hits / max(weight * float((labels > 0).sum()) + float(kept.sum()), 1.0)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -15,15 +15,17 @@ from typing import Any, Protocol
 from burnish.chunking import windows
 from burnish.dialects import get_dialect
 from burnish.errors import InputError
-from burnish.io.gold import check_line
+from burnish.io.gold import check_line, first_line_of
 from burnish.io.jsonl import loads, numbered_lines
 from burnish.program.lines import Chunk, split_lines
 from burnish.program.operations import (
     DropDocument,
+    InsertLines,
     Operation,
     Program,
     RemoveLines,
     ReplaceText,
+    RewriteLines,
     cut,
     from_json,
     removal,
@@ -34,6 +36,7 @@ from burnish.refiners.engines.base import Request
 from burnish.spec import StageSpec
 
 UNREADABLE = "its program can not be read"
+OUTSIDE = "its program names lines that it does not have"
 UNSAYABLE = "the dialect can not say its program"
 UNKNOWN = "no label of it is known"
 LONG_PROMPT = "its prompt is too long"
@@ -128,9 +131,7 @@ def gold_of(row: Mapping[str, Any], stage: str) -> Gold | None:
     lines = tuple(_text(number, line) for number, line in enumerate(row["lines"]))
     if not lines:
         return None
-    first = row.get("first_line", 0)
-    if type(first) is not int or not 0 <= first < 10**9:
-        raise ValueError(f"first_line must be a line number from 0, not {first!r}")
+    first = first_line_of(row)
     labels = tuple(line["label"] for line in row["lines"])
     told = _program(row, lines, labels)
     return Gold(lines, first, None if told is None else shift(told, first), labels)
@@ -183,6 +184,8 @@ def make_examples(
             made.left_out[HELD_OUT] += 1
         elif gold.program is None:
             made.left_out[UNREADABLE] += 1
+        elif not _within(gold.program, gold):
+            made.left_out[OUTSIDE] += 1
         else:
             chunks, passed_over = gold_windows(gold, spec, writer)
             made.left_out[LONG_LINE] += len(passed_over)
@@ -199,18 +202,28 @@ def make_examples(
     return made
 
 
+def _within(program: Program, gold: Gold) -> bool:
+    """Whether each operation is about lines that are there; an insertion may stand behind them."""
+    end = gold.first + len(gold.lines)
+    for operation in program:
+        match operation:
+            case InsertLines(before=before) if not gold.first <= before <= end:
+                return False
+            case RemoveLines(first=a, last=b) | ReplaceText(first=a, last=b):
+                if not gold.first <= a <= b < end:
+                    return False
+            case RewriteLines(first=a, last=b) if not gold.first <= a <= b < end:
+                return False
+    return True
+
+
 def gold_windows(gold: Gold, spec: StageSpec, writer: Writer) -> tuple[list[Chunk], list[int]]:
     """The windows of a gold text, and the lines that are passed over, both counted as the document
     counts."""
     lines, first = gold.lines, gold.first
     if spec.window is None:
         return [Chunk(lines, first, (first, first + len(lines) - 1))], []
-    chunks, passed_over = windows(lines, writer.measure(lines, first), spec.window, spec.overlap)
-    moved = [
-        Chunk(chunk.lines, chunk.first + first, (chunk.owned[0] + first, chunk.owned[1] + first))
-        for chunk in chunks
-    ]
-    return moved, [number + first for number in passed_over]
+    return windows(lines, writer.measure(lines, first), spec.window, spec.overlap, first)
 
 
 def _example(gold: Gold, chunk: Chunk, request: Request, writer: Writer, end: int) -> Example | str:

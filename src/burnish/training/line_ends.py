@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,22 @@ from typing import Any
 from burnish.refiners.line_ends import FILE, LineEnds
 from burnish.refiners.tagger import THRESHOLD, WEIGHTS, Tagger
 from burnish.spec import RefinerCard
-from burnish.training.pages import DEV, gold_pages
+from burnish.training.material import dev_pages
+from burnish.training.pages import Page
 
 DIALECT = "refinex"
 """Says what such a refiner does: lines go, and strings that stand once in their line."""
 
 
-def measure(data: Path, tagger: Tagger, ends: LineEnds) -> dict[str, dict[str, Any]]:
+def measure(
+    dev: Mapping[str, Sequence[Page]], tagger: Tagger, ends: LineEnds
+) -> dict[str, dict[str, Any]]:
     """For each dev file how often something is taken off a line that stays, and which share of the
     characters of content lines that stay goes by it (over-deletion, but for what is noise)."""
     found = {}
-    for name, (file, kind) in DEV.items():
+    for name, pages in dev.items():
         spans = content = taken = 0
-        for page in gold_pages(data, file, kind):
+        for page in pages:
             noise = tagger.predict("\n".join(page.lines)).noise
             for line, label, score in zip(page.lines, page.labels, noise.tolist(), strict=True):
                 if score >= THRESHOLD:
@@ -55,7 +58,8 @@ def update_card(data: Path, folder: Path = WEIGHTS) -> RefinerCard:
     card = RefinerCard.read(folder)
     ends = add(folder)
     chunk = replace(card.stages["chunk"], dialect=DIALECT)
-    metrics = {**card.metrics, "line_ends": measure(data, Tagger.load(folder), ends)}
+    found = measure(dev_pages(data), Tagger.load(folder), ends)
+    metrics = {**card.metrics, "line_ends": found}
     card = replace(card, stages={**card.stages, "chunk": chunk}, metrics=metrics)
     card.write(folder)
     return card

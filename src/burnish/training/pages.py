@@ -64,18 +64,31 @@ class Page:
     """A document to learn from, or to label: its lines, their labels, and its kind.
 
     `labels`: 1 noise, 0 content, -1 unknown. `extract`: whether an extractor that sees the page's
-    HTML dropped the line.
+    HTML dropped the line. `site`: what tells related pages from others, empty if unknown.
     """
 
     lines: tuple[str, ...]
     labels: tuple[int, ...]
     kind: str
     extract: tuple[int, ...] | None = None
+    site: str = ""
 
     def cut(self, first: int, end: int, kind: str) -> Page:
         """Lines `first` to `end` (exclusive) as a page of its own."""
         extract = None if self.extract is None else self.extract[first:end]
-        return Page(self.lines[first:end], self.labels[first:end], kind, extract)
+        return Page(self.lines[first:end], self.labels[first:end], kind, extract, self.site)
+
+
+def page_of(record: Mapping[str, Any], kind: str) -> Page:
+    """A row of gold with lines as a page."""
+    lines = tuple(line["text"] for line in record["lines"])
+    labels = tuple(line["label"] for line in record["lines"])
+    return Page(lines, labels, kind, site=site_of(record))
+
+
+def site_of(record: Mapping[str, Any]) -> str:
+    """A row's site; without one, its id less the variant."""
+    return str(record.get("domain") or str(record.get("id", "")).partition("#")[0])
 
 
 def read(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -105,7 +118,7 @@ def gold_pages(folder: Path, name: str, kind: str, *, headlines: bool = False) -
         )
         turku = record.get("source") == "turku-linewise"
         dropped = None if turku else _dropped(lines, kept.get(record["id"]))
-        pages.append(Page(lines, labels, "turku" if turku else kind, dropped))
+        pages.append(Page(lines, labels, "turku" if turku else kind, dropped, site_of(record)))
     return pages
 
 

@@ -98,8 +98,10 @@ class Recipe:
                 raise UsageError(f"{name} must be at least 1, not {value}")
         if not 0 <= self.min_lr <= self.lr < inf or self.lr <= 0:
             raise UsageError(f"0 <= min_lr <= lr, and lr above 0: not {self.min_lr}, {self.lr}")
-        if self.warmup < 0:
-            raise UsageError(f"warmup must not be negative: {self.warmup}")
+        if not 0 <= self.warmup < inf:
+            raise UsageError(f"warmup must be a number from 0: not {self.warmup}")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"seed must be from 0 to {2**32 - 1:,}, not {self.seed}")
         if self.fsdp and self.lora is not None:
             raise UsageError("LoRA needs little memory; leave --fsdp out with it")
 

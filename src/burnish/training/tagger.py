@@ -1,4 +1,4 @@
-"""Remakes the packaged line tagger from labelled pages: read, train, choose on dev, export.
+"""Makes a line tagger from labelled pages: train, choose on dev, export.
 
 Embeddings start from the co-occurrence of words in text without labels. One network then learns
 the gold labels and, on labelled and unlabelled pages alike, which lines an extractor that sees the
@@ -11,7 +11,6 @@ twice as slow; a student of that mean was no better than either.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +30,7 @@ from torch import Tensor, nn
 from burnish.refiners.features import FEATURE_VERSION, TOKEN_COLUMNS
 from burnish.refiners.tagger import LINES_FILE, THRESHOLD, WEIGHTS, Tagger
 from burnish.training.calibration import calibrate
+from burnish.training.material import Material
 from burnish.training.network import (
     Batch,
     Corpus,
@@ -41,15 +41,7 @@ from burnish.training.network import (
     build,
     join,
 )
-from burnish.training.pages import (
-    DEV,
-    KINDS,
-    gold_pages,
-    learnt_files,
-    learnt_pages,
-    read,
-    unlabelled_pages,
-)
+from burnish.training.pages import KINDS, Page
 from burnish.training.policy import (
     Judged,
     Policy,
@@ -58,6 +50,7 @@ from burnish.training.policy import (
     judge,
     kept_f1,
     line_f1,
+    lost_words,
     report,
 )
 from burnish.training.tagger_onnx import export
@@ -231,6 +224,10 @@ def word_table(corpora: Sequence[Corpus], config: NetConfig, seed: int) -> NDArr
     return scaled
 
 
+FEWEST_STEPS, MOST_EPOCHS, LEAST_LINES = 400, 12, 300
+"""Of a training on few labels: steps, epochs, and lines of a step."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecipeConfig:
     """The whole recipe."""
@@ -244,6 +241,18 @@ class RecipeConfig:
         network = replace(self.network, seed=self.network.seed + seed)
         return replace(self, network=network, text_seed=self.text_seed + seed)
 
+    def fitting(self, lines: int) -> RecipeConfig:
+        """The same recipe for so many labelled lines: of few, a step takes fewer and there are more
+        epochs, so that `FEWEST_STEPS` are made. (Dev chooses among the epochs.)"""
+        network = self.network
+        steps = lines * network.epochs / network.batch_lines
+        if steps >= FEWEST_STEPS or network.epochs == 1:
+            return self
+        batch = max(LEAST_LINES, int(lines * MOST_EPOCHS / FEWEST_STEPS))
+        batch = min(batch, network.batch_lines)
+        epochs = min(MOST_EPOCHS, math.ceil(FEWEST_STEPS * batch / lines))
+        return replace(self, network=replace(network, batch_lines=batch, epochs=epochs))
+
     def quick(self) -> RecipeConfig:
         """A small network and one epoch: to try the way, not to use the result."""
         net = NetConfig(vocabulary=1 << 14, hidden=32, context=16, scan=4)
@@ -251,7 +260,7 @@ class RecipeConfig:
 
 
 def train(
-    data: Path,
+    material: Material,
     out: Path = WEIGHTS,
     config: RecipeConfig | None = None,
     say: Callable[[str], None] = print,
@@ -259,7 +268,7 @@ def train(
     """Trains the line tagger and writes it to `lines.onnx` in the folder `out`.
 
     Args:
-        data: the folder that holds `boilerplate`, `seed` and `corpus`.
+        material: what it is made from; it needs labelled pages, to learn from and to decide by.
         out: where to write; the packaged weights by default.
         config: the recipe.
         say: told how it goes, a line at a time.
@@ -268,29 +277,28 @@ def train(
         What the refiner card says of it: settings, files with their SHA-256, dev metrics.
     """
     recipe = config or RecipeConfig()
-    gold = {name: build(pages) for name, pages in learnt_pages(data, recipe.text_seed).items()}
-    unlabelled = build(unlabelled_pages(data))
-    dev = {name: build(gold_pages(data, *place)) for name, place in DEV.items()}
-    say(f"{sum(map(len, gold.values()))} labelled and {len(unlabelled)} unlabelled documents")
-    text = (unlabelled, gold["train"], gold["train_snippets"])
+    gold = {name: build(pages) for name, pages in material.gold.items()}
+    unlabelled = [build(material.text)] if material.text else []
+    dev = {name: build(pages) for name, pages in material.dev.items()}
+    say(f"{sum(map(len, gold.values()))} labelled and {len(material.text)} unlabelled documents")
+    recipe = recipe.fitting(sum(len(corpus.labels) for corpus in gold.values()))
 
+    text = (*unlabelled, *(gold[name] for name in material.start))
     table = word_table(text, recipe.network.net, recipe.text_seed)
     best = Best(dev, say)
-    fit(join([*gold.values(), unlabelled]), recipe.network, best.watch, table)
+    fit(join([*gold.values(), *unlabelled]), recipe.network, best.watch, table)
     policy = choose_policy(best.judged)
     out.mkdir(parents=True, exist_ok=True)
     export(best.net, out / LINES_FILE, policy)
-    card = describe(data, recipe, policy)
     tagger = Tagger.load(out)
-    calibration, errors = calibrate(data, tagger)
-    card["calibration"] = {"noise": calibration}
-    card["metrics"] = {
-        "dev": evaluate(data, tagger),
-        "calibration": errors,
-        "chosen_epoch": best.epoch,
+    calibration, errors = calibrate(material.dev, tagger)
+    measured = evaluate(material.dev, tagger)
+    say(json.dumps(measured))
+    return {
+        **describe(material, recipe, policy),
+        "calibration": {"noise": calibration},
+        "metrics": {"dev": measured, "calibration": errors, "chosen_epoch": best.epoch},
     }
-    say(json.dumps(card["metrics"]["dev"]))
-    return card
 
 
 class Best:
@@ -316,45 +324,34 @@ class Best:
             self.net.eval()
 
 
-def evaluate(data: Path, tagger: Tagger) -> dict[str, float]:
-    """Measures an exported tagger on the dev files, document by document."""
+def evaluate(dev: Mapping[str, Sequence[Page]], tagger: Tagger) -> dict[str, float]:
+    """Measures an exported tagger on the dev files, document by document: F1 of removed lines and
+    of kept words, and the share of the words of content that is lost."""
     found: dict[str, float] = {}
-    for name, (file, kind) in DEV.items():
-        pages = gold_pages(data, file, kind)
+    for name, pages in dev.items():
         labels = np.concatenate([np.array(page.labels) for page in pages])
         words = np.array([len(line.split()) for page in pages for line in page.lines])
         score = np.concatenate([tagger.predict("\n".join(page.lines)).noise for page in pages])
         noise = score >= THRESHOLD
         found[f"{name}_noise_f1"] = round(line_f1(labels, noise), 4)
         found[f"{name}_kept_f1"] = round(kept_f1(labels, noise, words), 4)
+        found[f"{name}_lost"] = round(lost_words(labels, noise, words), 4)
         turku = np.concatenate([np.full(len(p.lines), p.kind == "turku") for p in pages])
         if turku.any():
             found["turku_noise_f1"] = round(line_f1(labels[turku], noise[turku]), 4)
     return found
 
 
-def describe(data: Path, recipe: RecipeConfig, policy: Policy) -> dict[str, Any]:
+def describe(material: Material, recipe: RecipeConfig, policy: Policy) -> dict[str, Any]:
     """What the tagger was made from and how."""
-    files = [*learnt_files(), *(name for name, _ in DEV.values())]
-    sources: dict[str, set[str]] = {}
-    digests = {}
-    for name in files:
-        path = data / f"{name}.jsonl.zst"
-        digests[f"{name}.jsonl.zst"] = hashlib.sha256(path.read_bytes()).hexdigest()
-        for record in read(data, name):
-            sources.setdefault(record["source"], set()).add(str(record.get("license")))
     return {
         "what": "line tagger: probability that a line is noise; 0.5 is the best cut on dev",
         "features": FEATURE_VERSION,
         "thresholds": {"noise": THRESHOLD},
         "policy": asdict(policy),
         "recipe": asdict(recipe),
-        "data": digests,
-        "sources": {name: sorted(licences) for name, licences in sorted(sources.items())},
-        "licence_notes": (
-            "Weights: Apache-2.0. Labels and texts come from the sources named; texts stay their "
-            "publishers'. German news (non-commercial) was not used. Some sources state no licence."
-        ),
+        "data": dict(material.files),
+        "sources": {name: list(licences) for name, licences in material.sources.items()},
         "versions": {
             "numpy": np.__version__,
             "torch": torch.__version__,

@@ -143,7 +143,7 @@ def run(config: Config) -> Prediction:
     workers = config.workers or refine.default_workers(model, config.engine)
     threshold = config.keep_threshold
     if config.keep_tokens is not None:
-        check_share(config.keep_tokens, threshold)
+        check_share(config.keep_tokens, threshold, refine.stages_to_do(names, config.stages))
     # Loading here finds mistakes before anything is read.
     pipeline = _pipeline(config, threshold)
     columns = Columns(config.text_column, config.id_column)
@@ -300,8 +300,8 @@ class _Counting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._refiner, name)
 
-    def measure(self, lines: Sequence[str]) -> list[int]:
-        found: list[int] = self._refiner.measure(lines)
+    def measure(self, lines: Sequence[str], first: int = 0) -> list[int]:
+        found: list[int] = self._refiner.measure(lines, first)
         return found
 
     def write(self, chunks: Sequence[Chunk]) -> list[Draft]:

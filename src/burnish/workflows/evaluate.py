@@ -12,21 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from burnish.annotation.agreement import Agreement, between_annotators, with_gold
-from burnish.errors import InputError, UsageError
+from burnish.errors import InputError
+from burnish.evaluation.comparison import Difference, compare_documents, compare_pages
 from burnish.evaluation.judgement import (
+    LENGTH_GROUPS,
     DocumentJudgement,
     PageJudgement,
     judge_document,
     judge_page,
 )
 from burnish.evaluation.summary import (
-    Difference,
-    compare_pages,
     document_summary,
+    document_table,
     page_summary,
-    table,
+    page_table,
 )
-from burnish.io.gold import Row, read_gold, text_of
+from burnish.io.gold import Row, first_line_of, read_gold, text_of
 from burnish.io.labels import REJECTED, labelled_files
 from burnish.metrics import expected_calibration_error, reliability
 from burnish.program.lines import Chunk
@@ -49,7 +50,7 @@ class Evaluation:
     `kind` is "lines" or "documents". `judgements` and `removed` (the numbers of the lines that
     went) have one entry for each of `rows`. `agreement` tells, where several annotators made the
     gold, how well each two of them agree: more than that can not be asked of a refiner.
-    `comparison` is with the refiner `against`.
+    `comparison` is with the refiner `against`, on `compared` pages or documents.
     """
 
     gold: str
@@ -60,6 +61,7 @@ class Evaluation:
     removed: list[frozenset[int]] = field(default_factory=list)
     agreement: dict[str, Agreement] = field(default_factory=dict)
     against: str = ""
+    compared: int = 0
     comparison: dict[str, Difference] = field(default_factory=dict)
 
     def summary(self, judgements: Sequence[Any] | None = None) -> dict[str, Any]:
@@ -68,11 +70,14 @@ class Evaluation:
         return page_summary(found) if self.kind == "lines" else document_summary(found)
 
     def groups(self, name: str) -> dict[str, dict[str, Any]]:
-        """The summary of each group, by one of `GROUPS`."""
+        """The summary of each group, by one of `GROUPS`: lengths ascending, others by size."""
         parts: dict[str, list[Judgement]] = {}
         for judgement in self.judgements:
             parts.setdefault(getattr(judgement.group, name), []).append(judgement)
-        return {part: self.summary(found) for part, found in sorted(parts.items())}
+        order = sorted(parts, key=lambda part: (-len(parts[part]), part))
+        if name == "length":
+            order.sort(key=LENGTH_GROUPS.index)
+        return {part: self.summary(parts[part]) for part in order}
 
     def calibration(self) -> dict[str, dict[str, Any]]:
         """How far probabilities are what they say, where the refiner tells some."""
@@ -105,6 +110,7 @@ class Evaluation:
             "agreement": {pair: found.to_json() for pair, found in self.agreement.items()},
             "comparison": {
                 "refiner": self.against,
+                "compared": self.compared,
                 "metrics": {name: found.to_json() for name, found in self.comparison.items()},
             }
             if self.against
@@ -118,27 +124,36 @@ def evaluate(
     engine: EngineChoice | None = None,
     *,
     against: str | None = None,
+    keep_threshold: float | None = None,
+    noise_threshold: float | None = None,
 ) -> Evaluation:
     """Runs the refiner on a gold file (JSONL, plain or compressed) and compares. `engine` runs one
-    that is a language model; `against` is a second refiner, compared on the same pages.
+    that is a language model; `against` is a second refiner, compared on the same pages, or on the
+    documents on which neither failed. The thresholds replace the refiner's own, not the second
+    one's: `noise_threshold` where the gold is of lines, `keep_threshold` where it is of documents.
 
     Raises InputError if the file can not be read or holds no gold, RefinerError and UsageError as
     `load_pipeline` does.
     """
     rows = list(read_gold(gold))
     kind = "lines" if "lines" in rows[0] else "documents"
-    if against is not None and kind == "documents":
-        raise UsageError(
-            f"{gold} holds documents; refiners are compared on pages with line labels alone"
-        )
     mine, its = _engines(refiner, against, engine)
     found = Evaluation(str(gold), kind, refiner, rows)
-    found.judgements, found.removed = _judged(rows, kind, refiner, mine)
+    thresholds = (None, noise_threshold) if kind == "lines" else (keep_threshold, None)
+    found.judgements, found.removed = _judged(rows, kind, refiner, mine, *thresholds)
     found.agreement = between_annotators(rows)
     if against is not None:
         others, _ = _judged(rows, kind, against, its)
         found.against = against
-        found.comparison = compare_pages(table(found.judgements), table(others))
+        if kind == "lines":
+            found.compared = len(rows)
+            found.comparison = compare_pages(page_table(found.judgements), page_table(others))
+        else:
+            pairs = zip(found.judgements, others, strict=True)
+            found.compared = sum(not (one.failed or other.failed) for one, other in pairs)
+            found.comparison = compare_documents(
+                document_table(found.judgements), document_table(others)
+            )
     return found
 
 
@@ -152,12 +167,20 @@ def _engines(
 
 
 def _judged(
-    rows: Sequence[Row], kind: str, refiner: str, engine: EngineChoice | None
+    rows: Sequence[Row],
+    kind: str,
+    refiner: str,
+    engine: EngineChoice | None,
+    keep_threshold: float | None = None,
+    noise_threshold: float | None = None,
 ) -> tuple[list[Any], list[frozenset[int]]]:
     stages = ("chunk",) if kind == "lines" else ("document",)
-    pipeline = load_pipeline(refiner, stages, engine=engine)
+    pipeline = load_pipeline(refiner, stages, keep_threshold, engine, noise_threshold)
     tells = kind == "lines" and not is_language_model(refiner)
-    documents = (Document(str(n), text_of(row)) for n, row in enumerate(rows))
+    documents = (
+        Document(str(n), text_of(row), first_line=first_line_of(row) if kind == "lines" else 0)
+        for n, row in enumerate(rows)
+    )
     judgements: list[Any] = []
     removed: list[frozenset[int]] = []
     for n, (row, record) in enumerate(zip(rows, pipeline.run(documents), strict=True)):

@@ -53,8 +53,7 @@ def load_pipeline(
     names = (refiner,) if isinstance(refiner, str) else tuple(refiner)
     if not names:
         raise UsageError("no refiner is named")
-    if stages is None:
-        stages = [stage for stage in STAGES if any(stage in stages_of(name) for name in names)]
+    stages = stages_to_do(names, stages)
     if not stages:
         raise UsageError("no stage is named; use one or both of: document, chunk")
     for name in stages:
@@ -65,10 +64,7 @@ def load_pipeline(
     _check_threshold("keep", keep_threshold)
     _check_threshold("noise", noise_threshold)
     if keep_threshold is not None and "document" not in stages:
-        raise UsageError(
-            "a keep threshold has no effect without the stage 'document', nor has a share of "
-            "tokens to keep"
-        )
+        raise UsageError("a keep threshold has no effect without the stage 'document'")
     if noise_threshold is not None and "chunk" not in stages:
         raise UsageError("a noise threshold has no effect without the stage 'chunk'")
     found = owners(names, stages)
@@ -78,6 +74,13 @@ def load_pipeline(
         raise UsageError(f"an engine is set, and no language model is among {', '.join(names)}")
     engine = replace(engine, models=max(models, 1))
     return _load(tuple(found.items()), keep_threshold, noise_threshold, engine)
+
+
+def stages_to_do(names: Sequence[str], stages: Sequence[str] | None) -> Sequence[str]:
+    """The stages as they were asked for, or all that the refiners have."""
+    if stages is not None:
+        return stages
+    return [stage for stage in STAGES if any(stage in stages_of(name) for name in names)]
 
 
 def _check_threshold(name: str, value: float | None) -> None:
@@ -174,7 +177,8 @@ def run(
     """
     asked = {}
     if config.keep_tokens is not None:
-        check_share(config.keep_tokens, config.keep_threshold)
+        stages = stages_to_do(config.refiners, config.stages)
+        check_share(config.keep_tokens, config.keep_threshold, stages)
         # A share is settled once: a run that goes on must not cut elsewhere, on whatever machine.
         earlier = settled(read_settings(config.output), config.keep_tokens)
         choice = earlier or choose_threshold(config, config.keep_tokens)

@@ -166,11 +166,18 @@ def choose(sample: Sample, records: Sequence[Record], wanted: float) -> Choice:
     bootstrap = Bootstrap(sample)
     before = [each.before for each in found]
     most = bootstrap.ratio([each.after for each in found], before)
-    if wanted > most.high or not most.value:
+    counted = f"{len(found):,} document{'s' * (len(found) > 1)} of the input"
+    if not most.value:
+        raise UsageError(
+            f"no threshold keeps {wanted:.1%} of the text: of {counted} nothing is left, even with "
+            "none dropped for its score; look at more of them (burnish estimate --sample), or take "
+            "--stages document"
+        )
+    if wanted > most.high:
         raise UsageError(
             f"{wanted:.1%} of the text can not be kept: with no document dropped for its score "
             f"{most.value:.1%} is left (95 % interval {most.low:.1%} to {most.high:.1%}, "
-            f"{len(found):,} documents of the input); take less, or --stages document"
+            f"{counted}); take less, or --stages document"
         )
     threshold = _nearest(sample.drawn, found, wanted)
     after = [_stays(each, threshold) for each in found]
@@ -202,12 +209,18 @@ def _nearest(drawn: Sequence[Drawn], found: Sequence[Judged], wanted: float) -> 
     return threshold
 
 
-def check_share(wanted: float, threshold: float | None) -> None:
-    """Raises UsageError for a share that is none, and for one beside a threshold."""
+def check_share(wanted: float, threshold: float | None, stages: Sequence[str]) -> None:
+    """Raises UsageError for a share that is none, for one beside a threshold, and for one where
+    nothing drops documents for their scores."""
     if not (isinstance(wanted, int | float) and 0 < wanted <= 1):
         raise UsageError(f"the share of tokens to keep is above 0 and at most 1, not {wanted!r}")
     if threshold is not None:
         raise UsageError("a share of tokens to keep chooses the threshold; give one or the other")
+    if "document" not in stages:
+        raise UsageError(
+            "a share of tokens is kept by dropping documents, which is done at the stage "
+            "'document': add it to the stages, or ask for no share"
+        )
 
 
 def drawn_records(

@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 
 REFINER, LABELS = "refiner", "labels"
 _STATE = "state"  # of a training that is under way, in a refiner's folder
-_WEIGHTS = (".safetensors", ".safetensors.index.json", ".onnx", ".npz", ".xml", ".bin")
+_WEIGHTS = (
+    ".safetensors",
+    ".safetensors.index.json",
+    ".onnx",
+    ".onnx.data",
+    ".npz",
+    ".xml",
+    ".bin",
+)
 _ROWS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?!.*(?:--|\.\.|\.git$))(?=.{{3,96}}$){_PART}/{_PART}")  # the hub's rules

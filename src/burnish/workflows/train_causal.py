@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from burnish import __version__
-from burnish.errors import InputError, MissingExtra, OutputError, SettingsChanged
+from burnish.errors import InputError, MissingExtra, OutputError, SettingsChanged, UsageError
+from burnish.io.digests import sha256_of
 from burnish.io.labels import CHUNK, DOCUMENT, labelled_files
 from burnish.program.limits import Limits
 from burnish.refiners.checkpoint import Checkpoint, find_weights
 from burnish.refiners.engines.base import Engine
 from burnish.refiners.generative import Generative
+from burnish.refiners.loading import weights_hash
 from burnish.spec import CARD_FILE, ModelSpec, RefinerCard, StageSpec
 from burnish.training.examples import Gold, make_examples, read_gold
 from burnish.training.recipe import STATE, Recipe
 
 _SETTINGS = "settings.json"
-_PIECE = 1 << 20  # bytes
+_DIGITS = 16  # of a hash, where a card tells runs apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +45,14 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class _Data:
-    """The gold of both parts, and its files with their SHA-256."""
+    """The gold of both parts, and of each its files with their SHA-256, in their order."""
 
     train: list[Gold]
     dev: list[Gold]
-    hashes: dict[str, str] = field(default_factory=dict)
+    files: dict[str, list[tuple[Path, str]]]
+
+    def hashes(self, part: str) -> list[str]:
+        return [digest[:_DIGITS] for _, digest in self.files[part]]
 
 
 def run(config: Config, say: Callable[[str], None] = print) -> RefinerCard | None:
@@ -61,6 +65,11 @@ def run(config: Config, say: Callable[[str], None] = print) -> RefinerCard | Non
     """
     recipe = config.recipe
     recipe.check()
+    if recipe.fsdp and "WORLD_SIZE" not in os.environ:
+        raise UsageError(
+            "--fsdp shards over the GPUs of torchrun: torchrun --nproc-per-node N -m burnish train "
+            "causal ...; with one GPU, leave --fsdp out"
+        )
     first = os.environ.get("RANK", "0") == "0"
     tell = say if first else _nothing
     data = _read(config)
@@ -148,13 +157,13 @@ def _read(config: Config) -> _Data:
         for part, given in (("train", config.train), ("dev", config.dev))
     }
     golds: dict[str, list[Gold]] = {}
-    hashes: dict[str, str] = {}
+    used: dict[str, list[tuple[Path, str]]] = {"train": [], "dev": []}
     for part, paths in files.items():
         golds[part] = []
         for path in paths:
             rows = list(read_gold(path, stage))
             golds[part] += rows
-            hashes |= {str(path): _sha256(path)} if rows else {}
+            used[part] += [(path, sha256_of(path))] if rows else []
     for part, found in golds.items():
         if not found:
             wanted = "documents with keep" if stage == "document" else "lines with labels"
@@ -168,7 +177,7 @@ def _read(config: Config) -> _Data:
         )
     if stage == "document" and len({gold.program for gold in dev}) < 2:
         raise InputError(f"the dev files{cut} must have documents to keep and documents to drop")
-    return _Data(golds["train"], dev, hashes)
+    return _Data(golds["train"], dev, used)
 
 
 def _check_apart(output: Path, base: Path) -> None:
@@ -190,14 +199,6 @@ def _files(folders: Sequence[Path], stage: str, split: str) -> list[Path]:
         for found in labelled_files(folder)
         if found.kind in kinds and found.split == split
     ]
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 # ------------------------------------------------------------------------------------------ card
@@ -223,14 +224,21 @@ def _card(config: Config, recipe: Recipe, checkpoint: Checkpoint, data: _Data) -
         context=min(length for length in known if length is not None),
         max_text=recipe.settled_window if document else None,
     )
-    settings = recipe.to_json() | {"limit": config.limit}
+    # What a run must have in common with the one that it goes on from: what files hold, not how
+    # they are called.
+    settings = {name: value for name, value in recipe.to_json().items() if name != "base"} | {
+        "limit": config.limit,
+        "base_files": weights_hash(checkpoint.folder)[:_DIGITS],
+        "train_files": data.hashes("train"),
+        "dev_files": data.hashes("dev"),
+    }
     return RefinerCard(
         name=config.name or config.output.resolve().name,
         kind="causal",
         version=__version__,
         stages={recipe.stage: spec},
         model=model,
-        data=data.hashes,
+        data={str(path): digest for files in data.files.values() for path, digest in files},
         notes={"base": recipe.base, "settings": settings},
     )
 
@@ -256,13 +264,12 @@ def _finished(output: Path, card: RefinerCard) -> RefinerCard | None:
     """
     if (output / CARD_FILE).is_file():
         done = RefinerCard.read(output)
-        before = {key: done.notes.get(key) for key in card.notes}
-        _compare(output, {"data": dict(done.data), **before}, _settings(card))
+        _compare(output, done.notes.get("settings"), card)
         return done
     path = output / STATE / _SETTINGS
     try:
         if path.is_file() and any(path.parent.glob("checkpoint-*")):  # else nothing would be lost
-            _compare(output, json.loads(path.read_text("utf-8")), _settings(card))
+            _compare(output, json.loads(path.read_text("utf-8")), card)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path} can not be read: {error}") from None
     return None
@@ -274,21 +281,15 @@ def _begin(output: Path, card: RefinerCard) -> None:
     part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(_settings(card), indent=2), "utf-8")
+        part.write_text(json.dumps(card.notes["settings"], indent=2), "utf-8")
         part.replace(path)
     except OSError as error:
         raise OutputError(f"{output} can not be written: {error}") from None
 
 
-def _settings(card: RefinerCard) -> dict[str, Any]:
-    """What a run must have in common with the one that it goes on from, as JSON holds it."""
-    told: dict[str, Any] = json.loads(json.dumps({"data": dict(card.data), **card.notes}))
-    return told
-
-
-def _compare(output: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises SettingsChanged where a run had other settings or other data."""
-    old, new = (_flat(settings) for settings in (before, now))
+def _compare(output: Path, before: Any, card: RefinerCard) -> None:
+    """Raises SettingsChanged where a run had other settings, other data or another base."""
+    old, new = before if isinstance(before, dict) else {}, card.notes["settings"]
     changed = {
         key: (old.get(key), new.get(key)) for key in old | new if old.get(key) != new.get(key)
     }
@@ -297,14 +298,6 @@ def _compare(output: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
         raise SettingsChanged(
             f"{output} holds a run with other settings ({told}); take another folder", changed
         )
-
-
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    """Nested settings by their last name."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= value if isinstance(value, dict) else {key: value}
-    return flat
 
 
 def _nothing(_: str) -> None:

@@ -16,13 +16,13 @@ from burnish.errors import BurnishError, MissingExtra, RefinerError, UsageError
 from burnish.refiners.engines.base import Engine
 from burnish.refiners.engines.devices import visible_gpus
 
-ENGINES = ("vllm", "openvino", "transformers")
+ENGINES = ("vllm", "openvino", "transformers", "onnx")
 AUTO = "auto"
 # Options that change how fast an engine is and not what it computes; a run does not remember them.
 _HARMLESS = (
     "api_key_variable", "attempts", "batch_size", "cache_gib", "cache_tokens", "concurrency",
     "cpu_cache_bytes", "first_pause", "gpu_memory_utilization", "prompt_tokens",
-    "requests_per_minute", "timeout", "token_limit",
+    "requests_per_minute", "threads", "timeout", "token_limit",
 )  # fmt: skip
 _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "None": (type(None),),
@@ -65,7 +65,7 @@ class EngineChoice:
     def gpus(self) -> list[str]:
         """The GPUs that the engine would use, one for each worker."""
         choice = self.settled()
-        on_cpu = choice.name == "openvino" or dict(self.options).get("device") == "cpu"
+        on_cpu = choice.name in ("openvino", "onnx") or dict(self.options).get("device") == "cpu"
         return [] if choice.is_server or on_cpu else visible_gpus()
 
     def settled(self) -> EngineChoice:
@@ -159,15 +159,16 @@ _CLASSES = {
     "vllm": ("vllm", "VllmEngine", "vllm"),
     "openvino": ("openvino", "OpenVinoEngine", "openvino_genai"),
     "transformers": ("transformers", "TransformersEngine", "transformers"),
+    "onnx": ("onnx", "OnnxEngine", "llguidance"),
     "server": ("openai_compatible", "OpenAiCompatibleEngine", "httpx"),
 }
-_EXTRAS = {"openvino_genai": "openvino", "httpx": "openai"}
+_EXTRAS = {"openvino_genai": "openvino", "llguidance": "onnx", "httpx": "openai"}
 
 
 def _found() -> str:
     """The fastest engine that is installed: vLLM where there is a GPU, else OpenVINO."""
     order = ["vllm", "transformers", "openvino"] if visible_gpus() else ["openvino", "transformers"]
-    for name in (*order, "vllm"):
+    for name in (*order, "vllm", "onnx"):
         if find_spec(_CLASSES[name][2]) is not None:
             return name
     raise MissingExtra("a language model as refiner", "an engine", "transformers")

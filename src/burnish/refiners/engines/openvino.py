@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from burnish.errors import MissingExtra, RefinerError
 from burnish.refiners.engines.base import Completion, Request
 from burnish.refiners.engines.batches import padded_groups
+from burnish.refiners.engines.exports import kept_export
 
 try:
     import openvino as ov
@@ -31,9 +30,6 @@ except ImportError as error:
     raise MissingExtra("the OpenVINO engine", error.name or "openvino-genai", "openvino") from None
 
 MODEL_FILE = "openvino_model.xml"
-SOURCE_FILE = "burnish-source.txt"
-"""In an export made here: what the checkpoint was, so that a newer one is exported again."""
-
 TOLERANCE = 1e-4
 """How far log-probabilities may move with the batch. Measured over 40 prompts of 40 to 440 tokens,
 alone and in batches of 7 and 40, in all orders: 5e-6 with float weights, 6e-6 with int8 weights
@@ -384,42 +380,14 @@ def exported(folder: Path, *, int8: bool = True) -> Path:
 
     Raises RefinerError where there is neither, or the checkpoint can not be exported.
     """
-    if (folder / MODEL_FILE).is_file():
-        return folder
-    if not (folder / "config.json").is_file():
-        raise RefinerError(f"{folder} holds no model: there is no {MODEL_FILE}, no config.json")
-    source = _source(folder)
+
+    def export(out: Path, note: tuple[str, str]) -> None:
+        from burnish.refiners.engines import openvino_export
+
+        openvino_export.export(folder, out, int8=int8, note=note)
+
     name = "openvino-int8" if int8 else "openvino-float"
-    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    elsewhere = Path.home() / ".cache" / "burnish" / "openvino" / place
-    for out in (folder / name, elsewhere / name):
-        if _is_export_of(source, out):
-            return out
-    from burnish.refiners.engines.openvino_export import export
-
-    out = folder / name
-    if not os.access(folder, os.W_OK):
-        out = elsewhere / name
-    shutil.rmtree(out, ignore_errors=True)  # of an earlier checkpoint
-    try:
-        export(folder, out, int8=int8, note=(SOURCE_FILE, source))
-    except OSError as error:
-        raise RefinerError(f"can not export {folder} to {out}: {error}") from error
-    return out
-
-
-def _source(folder: Path) -> str:
-    """What a checkpoint consists of: name, bytes and time of its files, a line each."""
-    paths = [*folder.glob("*.safetensors"), folder / "config.json", folder / "tokenizer.json"]
-    stats = [(path.name, path.stat()) for path in sorted(paths) if path.is_file()]
-    return "".join(f"{name} {stat.st_size} {stat.st_mtime_ns}\n" for name, stat in stats)
-
-
-def _is_export_of(source: str, out: Path) -> bool:
-    try:
-        return (out / SOURCE_FILE).read_text("utf-8") == source and (out / MODEL_FILE).is_file()
-    except OSError:
-        return False
+    return kept_export(folder, name, MODEL_FILE, export)
 
 
 def _bounds(folder: Path) -> tuple[int, int]:

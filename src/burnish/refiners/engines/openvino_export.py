@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from burnish.errors import MissingExtra, RefinerError
-from burnish.refiners.checkpoint import TOKENIZER_FILES
+from burnish.refiners.engines.exports import new_export
 
 try:
     import openvino as ov
@@ -31,12 +29,6 @@ except ImportError as error:
 MODEL_FILE = "openvino_model.xml"
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
-
-_COPIED = (
-    "config.json",
-    "generation_config.json",
-    *TOKENIZER_FILES,
-)
 
 _LIKE_OPTIMUM = (
     "Export it with: optimum-cli export openvino --model {folder} --weight-format int8 OUT"
@@ -60,27 +52,12 @@ def export(
         RefinerError: the checkpoint is damaged, or not of a kind that can be exported here.
     """
     config = _read_config(folder)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f"{out.name}.", suffix=".part", dir=out.parent))
-    try:
+    with new_export(folder, out, MODEL_FILE, note) as part:
         with _Weights(folder) as weights:
             model = _Builder(config, weights, int8).model()
             ov.save_model(model, part / MODEL_FILE, compress_to_fp16=False)
             del model
         _save_tokenizer(folder, part)
-        for name in _COPIED:
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, part / name)
-        if note:
-            (part / note[0]).write_text(note[1], "utf-8")
-        part.chmod(0o755)  # mkdtemp lets nobody else in
-        try:
-            part.rename(out)
-        except OSError:
-            if not (out / MODEL_FILE).is_file():  # else another process was faster
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 # --------------------------------------------------------------------------------- configuration

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from inspect import signature
 from math import inf
 from pathlib import Path
@@ -23,9 +22,8 @@ from burnish.refiners.tokens import Tokens
 try:
     import torch
     import transformers
-    from llguidance import LLMatcher, LLTokenizer
-    from llguidance.gbnf_to_lark import gbnf_to_lark
-    from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
+
+    from burnish.refiners.engines.decoding import Grammars, Row, allowed_bits
 except ImportError as error:  # pragma: no cover
     raise MissingExtra(
         "the engine transformers", error.name or "transformers", "transformers"
@@ -33,23 +31,7 @@ except ImportError as error:  # pragma: no cover
 
 # How far a log-probability was seen to move between a request alone and in a batch, with room.
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5, "float16": 0.05}
-_KNOWN_GRAMMARS = 1_024  # windows of the same lines have the same one
 _SCORE_TOLERANCE = {"float32": 1e-4}  # likewise of a score; others are computed alone
-
-
-@dataclass(slots=True)
-class _Row:
-    """One request on its way."""
-
-    place: int
-    request: Request
-    matcher: LLMatcher | None
-    ids: list[int] = field(default_factory=list)
-    feed: list[int] = field(default_factory=list)  # chosen and forced, not read yet
-    length: int = 0  # tokens read
-    log_probability: float = 0.0
-    margin: float = inf
-    finish: str = ""
 
 
 class TransformersEngine:
@@ -126,12 +108,11 @@ class TransformersEngine:
         self._cache_tokens = cache_tokens or (32_768 if on_cpu else 262_144)
         self._ends = frozenset(end_tokens)
         self._stopped = False
-        self._fresh: dict[str, LLMatcher] = {}  # before the first token, by grammar
         self._tokens = Tokens(folder / "tokenizer.json")
-        self._grammars = LLTokenizer(
-            (folder / "tokenizer.json").read_text("utf-8"),
-            n_vocab=max(self._model.config.vocab_size, self._tokens.size),
-            eos_token=list(end_tokens),
+        self._grammars = Grammars(
+            folder / "tokenizer.json",
+            max(self._model.config.vocab_size, self._tokens.size),
+            end_tokens,
         )
 
     def stop(self) -> None:
@@ -156,7 +137,7 @@ class TransformersEngine:
         rows = []
         for place, request in enumerate(requests):
             try:
-                rows.append(_Row(place, request, self._matcher(request.grammar)))
+                rows.append(self._grammars.row(place, request))
             except ValueError as error:
                 done[place] = Completion("", "error", error=str(error))
         # The longest first: where memory is too small, that is known at once.
@@ -166,21 +147,7 @@ class TransformersEngine:
         assert all(completion is not None for completion in done)
         return [completion for completion in done if completion is not None]
 
-    def _matcher(self, grammar: str | None) -> LLMatcher | None:
-        """What follows the grammar. Raises ValueError for one that is none."""
-        if grammar is None:
-            return None
-        fresh = self._fresh.get(grammar)
-        if fresh is None:
-            fresh = LLMatcher(self._grammars, _lark(grammar), log_level=0)
-            if fresh.is_error():
-                raise ValueError(f"the grammar can not be used: {fresh.get_error()}")
-            if len(self._fresh) >= _KNOWN_GRAMMARS:
-                self._fresh.clear()
-            self._fresh[grammar] = fresh
-        return fresh.deep_copy()
-
-    def _together(self, rows: Sequence[_Row]) -> list[tuple[int, Completion]]:
+    def _together(self, rows: Sequence[Row]) -> list[tuple[int, Completion]]:
         """The completions of requests that are continued together, halved where memory is short."""
         try:
             self._run(rows)
@@ -190,22 +157,13 @@ class TransformersEngine:
                 size = len(rows[0].request.prompt)
                 message = f"out of memory on {self._device} with a prompt of {size} tokens"
                 return [(rows[0].place, Completion("", "error", error=message))]
-            fresh = [_Row(r.place, r.request, self._matcher(r.request.grammar)) for r in rows]
+            fresh = [self._grammars.row(row.place, row.request) for row in rows]
             half = len(fresh) // 2
             return [*self._together(fresh[:half]), *self._together(fresh[half:])]
-        return [(row.place, self._completion(row)) for row in rows]
-
-    def _completion(self, row: _Row) -> Completion:
-        return Completion(
-            text=self._tokens.decode(row.ids),
-            finish="stop" if row.finish == "stop" else "length",
-            tokens=len(row.ids),
-            log_probability=row.log_probability,
-            margin=row.margin,
-        )
+        return [(row.place, row.completion(self._tokens)) for row in rows]
 
     @torch.inference_mode()
-    def _run(self, rows: Sequence[_Row]) -> None:
+    def _run(self, rows: Sequence[Row]) -> None:
         """Reads the prompts, then continues all rows, step by step, until each has finished."""
         logits, cache, seen = self._read_prompts(rows)
         live = list(rows)
@@ -221,7 +179,7 @@ class TransformersEngine:
                 live = [live[n] for n in stay]
             logits, seen = self._step(live, cache, seen)
 
-    def _read_prompts(self, rows: Sequence[_Row]) -> tuple[torch.Tensor, Any, torch.Tensor]:
+    def _read_prompts(self, rows: Sequence[Row]) -> tuple[torch.Tensor, Any, torch.Tensor]:
         """Logits after each prompt [row, vocabulary], the cache of all, and which places of it hold
         tokens [row, place]; prompts are aligned at their ends."""
         parts = []
@@ -244,14 +202,14 @@ class TransformersEngine:
                 layer.keys = layer.values = None
         return logits, cache, seen
 
-    def _first_step(self, rows: Sequence[_Row]) -> tuple[torch.Tensor, Any, torch.Tensor]:
+    def _first_step(self, rows: Sequence[Row]) -> tuple[torch.Tensor, Any, torch.Tensor]:
         cache = transformers.DynamicCache()
         nothing = torch.zeros((len(rows), 0), dtype=torch.bool, device=self._device)
         logits, seen = self._step(rows, cache, nothing)
         return logits, cache, seen
 
     def _step(
-        self, rows: Sequence[_Row], cache: Any, seen: torch.Tensor
+        self, rows: Sequence[Row], cache: Any, seen: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Reads what each row feeds; logits behind it and the places of the cache that now hold
         tokens."""
@@ -279,7 +237,7 @@ class TransformersEngine:
         )
         return out.logits[:, -1].float(), seen
 
-    def _choose(self, rows: Sequence[_Row], logits: torch.Tensor) -> None:
+    def _choose(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
         """Each row's best allowed token, and what the grammar forces behind it."""
         if any(row.matcher for row in rows):
             logits = logits.masked_fill(~self._allowed(rows, logits.shape[1]), -inf)
@@ -289,42 +247,14 @@ class TransformersEngine:
         for row, token, chance, margin in zip(
             rows, best.indices[:, 0].tolist(), chances, margins, strict=True
         ):
-            row.log_probability += chance
-            row.margin = min(row.margin, margin)
-            self._take(row, token)
+            row.take(token, chance, margin, self._ends)
 
-    def _allowed(self, rows: Sequence[_Row], vocabulary: int) -> torch.Tensor:
+    def _allowed(self, rows: Sequence[Row], vocabulary: int) -> torch.Tensor:
         """Which tokens each row's grammar allows [row, token]."""
-        masks = allocate_token_bitmask(len(rows), vocabulary)
-        masks.fill(-1)  # all bits: without a grammar, everything is allowed
-        for n, row in enumerate(rows):
-            if row.matcher is not None:
-                fill_next_token_bitmask(row.matcher, masks, n)
-        bits = torch.from_numpy(masks).to(self._device)
+        bits = torch.from_numpy(allowed_bits(rows, vocabulary)).to(self._device)
         each = torch.arange(32, dtype=torch.int32, device=self._device)
         allowed = (bits[:, :, None] >> each & 1).bool().flatten(1)
         return allowed[:, :vocabulary]
-
-    def _take(self, row: _Row, token: int) -> None:
-        if token in self._ends:
-            row.finish = "stop"
-            return
-        row.feed = [token]
-        matcher = row.matcher
-        if matcher is not None:
-            matcher.consume_token(token)
-            forced = [] if matcher.is_stopped() else matcher.compute_ff_tokens()
-            if forced:
-                matcher.consume_tokens(forced)
-                row.feed += [t for t in forced if t not in self._ends]
-            if matcher.is_stopped():
-                row.finish = "stop"
-        row.ids += row.feed
-        if len(row.ids) >= row.request.max_new_tokens and not (
-            row.finish and len(row.ids) == row.request.max_new_tokens
-        ):
-            del row.ids[row.request.max_new_tokens :]
-            row.finish = "length"
 
     # ------------------------------------------------------------------------------ scoring
 
@@ -407,7 +337,7 @@ def _cache_name(model: Any) -> str:
     return "cache" if "cache" in signature(plain.forward).parameters else "past_key_values"
 
 
-def _groups(rows: Sequence[_Row], most: int) -> Iterator[list[_Row]]:
+def _groups(rows: Sequence[Row], most: int) -> Iterator[list[Row]]:
     """The rows in groups whose prompts, padded to the longest, hold at most `most` tokens."""
     for group in padded_groups([len(row.request.prompt) for row in rows], most):
         yield [rows[place] for place in group]
@@ -421,13 +351,6 @@ def _widened(tensor: torch.Tensor, width: int, dim: int) -> torch.Tensor:
     shape = list(tensor.shape)
     shape[dim] = missing
     return torch.cat((tensor.new_zeros(shape), tensor), dim=dim)
-
-
-def _lark(grammar: str) -> str:
-    try:
-        return str(gbnf_to_lark(grammar))
-    except Exception as error:
-        raise ValueError(f"the grammar can not be read: {error}") from None
 
 
 def _cpu_has_bfloat16() -> bool:
