@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -24,7 +25,7 @@ pytest.importorskip("llguidance", reason="the extra [train-causal] is not instal
 
 import torch
 from small_models import make_base
-from small_pages import Page, gold, made_pages
+from small_pages import MENU, SENTENCES, TOPICS, Page, gold, made_pages
 
 from burnish.cli import cli
 from burnish.errors import (
@@ -49,6 +50,7 @@ from burnish.workflows.refine import load_pipeline
 from burnish.workflows.train_causal import Config
 
 FLOAT = EngineChoice("transformers", (("dtype", "float32"),))
+AS_MEASURED = EngineChoice("transformers")  # in the type of numbers that the device computes in
 QUICK: dict[str, Any] = {
     "stage": "chunk", "window": 400, "max_length": 1_024, "max_new_tokens": 90, "epochs": 2,
     "batch": 8, "lr": 2e-3, "min_lr": 2e-4, "bf16": False, "eval_every": 4,
@@ -93,7 +95,7 @@ def config(base: Path, seed: Path, output: Path, **changes: Any) -> Config:
 
 def removed_lines(refiner: Path, pages: Sequence[Page]) -> Counts:
     """How the refiner's programs agree with the pages' noise."""
-    (stage,) = load_pipeline(str(refiner), engine=FLOAT).stages
+    (stage,) = load_pipeline(str(refiner), engine=AS_MEASURED).stages
     writer = stage.refiner
     counts = Counts()
     for page in pages:
@@ -189,13 +191,33 @@ def test_the_document_stage_is_scored_by_f1_of_keep(base: Path, seed: Path, tmp_
 
 
 @pytest.mark.slow
-def test_a_model_learns_the_programs(seed: Path, tmp_path: Path) -> None:
+def test_a_model_learns_the_programs(tmp_path: Path) -> None:
+    """Whether the first line goes, which half of the pages tell by what it is: to remove it always
+    has an F1 of 0.67."""
+    seed = tmp_path / "seed"
+    seed.mkdir()
+    pages = {"train": menu_pages(160, 0), "dev": menu_pages(12, 9)}
+    for part, made in pages.items():
+        write(seed / f"chunks_{part}.jsonl", [window_row(page) for page in made])
     base = make_base(tmp_path / "base", "llama", hidden=128, layers=3)
-    changes = {"epochs": 40, "eval_every": 60, "batch": 16}
+    changes = {"epochs": 10, "eval_every": 50, "batch": 16}
     card = train_causal.run(config(base, seed, tmp_path / "out", **changes), quiet)
     assert card is not None and card.metrics["dev"]["f1"] > 0.8
-    counts = removed_lines(tmp_path / "out", made_pages(6, seed=9))
+    counts = removed_lines(tmp_path / "out", pages["dev"])
     assert counts.to_json().items() <= card.metrics["dev"].items()
+
+
+def menu_pages(count: int, seed: int) -> list[Page]:
+    """Three sentences about one thing; before them, on every second page, a word of a menu."""
+    chance = random.Random(seed)
+    pages = []
+    for number in range(count):
+        topic = chance.choice(TOPICS)
+        lines = [sentence.format(topic) for sentence in chance.sample(SENTENCES, 3)]
+        if number % 2:
+            lines.insert(0, chance.choice(MENU))
+        pages.append(Page("\n".join(lines), frozenset({0} if number % 2 else ()), True))
+    return pages
 
 
 # --------------------------------------------------------------------------------------- packing
@@ -528,6 +550,24 @@ def test_data_that_can_not_be_used_is_named(base: Path, seed: Path, tmp_path: Pa
     settings = Config(output=out, recipe=recipe, train=(unknown,), dev=(seed / "chunks_dev.jsonl",))
     with pytest.raises(InputError, match="no example to train on"):
         train_causal.run(settings, quiet)
+
+
+def test_a_window_out_of_a_page_of_dev_is_not_learnt(
+    base: Path, seed: Path, tmp_path: Path
+) -> None:
+    page = made_pages(1)[0]
+    window = tmp_path / "window.jsonl"
+    lines = [{"text": line, "label": 0} for line in page.text.split("\n")[1:]]
+    write(window, [{"lines": lines, "first_line": 1}])
+    write(tmp_path / "dev.jsonl", [window_row(page)])
+    recipe = Recipe(base=str(base), **QUICK)
+    said: list[str] = []
+    settings = Config(
+        output=tmp_path / "out", recipe=recipe, train=(window,), dev=(tmp_path / "dev.jsonl",)
+    )
+    with pytest.raises(InputError, match="no example to train on"):
+        train_causal.run(settings, said.append)
+    assert "  left out, it is among the dev files, whole or in part: 1" in said
 
 
 def test_a_base_that_can_not_be_used_is_named(base: Path, seed: Path, tmp_path: Path) -> None:

@@ -118,9 +118,12 @@ def train(task: Task, recipe: Recipe, output: Path, say: Callable[[str], None]) 
         found = trainer.state
     else:
         found = transformers.TrainerState.load_from_json(str(last / _STATE_FILE))
-    if not trainer.is_world_process_zero():
-        return None
+    first = trainer.is_world_process_zero()
     del trainer, model
+    if torch.distributed.is_initialized():  # a process that ends with its threads alive may abort
+        torch.distributed.destroy_process_group()
+    if not first:
+        return None
     best = found.best_global_step
     assert best is not None
     _export(task, state / f"checkpoint-{best}", output, dtype, recipe)

@@ -7,7 +7,7 @@ that will run the trained model, so training and inference can not differ.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,7 +42,7 @@ UNKNOWN = "no label of it is known"
 LONG_PROMPT = "its prompt is too long"
 LONG_PROGRAM = "its program is too long"
 LONG_LINE = "a line longer than a window"
-HELD_OUT = "its text is among the dev files"
+HELD_OUT = "it is among the dev files, whole or in part"
 
 _TOLD_IN = "prox-chunk"  # the dialect of a row's program where the row does not name one
 
@@ -168,7 +168,7 @@ def make_examples(
     spec: StageSpec,
     writer: Writer,
     end: int,
-    held_out: frozenset[str] = frozenset(),
+    held_out: Container[str] = (),
     limit: int | None = None,
 ) -> Examples:
     """The examples of the golds: of each, its windows as the stage cuts them.

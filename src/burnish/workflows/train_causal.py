@@ -20,6 +20,7 @@ from burnish.refiners.generative import Generative
 from burnish.refiners.loading import weights_hash
 from burnish.spec import CARD_FILE, ModelSpec, RefinerCard, StageSpec
 from burnish.training.examples import Gold, make_examples, read_gold
+from burnish.training.held_out import HeldOut
 from burnish.training.recipe import STATE, Recipe
 
 _SETTINGS = "settings.json"
@@ -88,7 +89,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> RefinerCard | Non
         spec,
         writer,
         checkpoint.end_tokens[0],
-        frozenset(gold.text for gold in data.dev),
+        HeldOut(gold.text for gold in data.dev),
         config.limit,
     )
     tell(f"{len(examples.found)} examples of {len(data.train)} rows; {len(data.dev)} rows of dev")
