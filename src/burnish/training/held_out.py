@@ -16,8 +16,7 @@ class HeldOut:
     """Tells of a text whether it shares a whole page or window with the texts that are held out.
 
     One text is a part of another if its lines follow each other there, and it has 100 characters;
-    shorter ones must be equal. Memory: the held-out texts
-    and an entry for each of their lines.
+    shorter ones must be equal. Memory: the held-out texts and an entry for each of their lines.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -30,9 +29,9 @@ class HeldOut:
             for line in lines:
                 self._holding[line].add(text)
 
-    def __contains__(self, text: str) -> bool:
-        if text in self._equal:
-            return True
+    def __contains__(self, text: object) -> bool:
+        if not isinstance(text, str) or text in self._equal:
+            return isinstance(text, str)
         lines = text.split("\n")
         around = self._holding.get(max(lines, key=len), ())
         within = (self._known_by.get(line, ()) for line in set(lines))
