@@ -30,8 +30,10 @@ class HeldOut:
                 self._holding[line].add(text)
 
     def __contains__(self, text: object) -> bool:
-        if not isinstance(text, str) or text in self._equal:
-            return isinstance(text, str)
+        if not isinstance(text, str):
+            return False
+        if text in self._equal:
+            return True
         lines = text.split("\n")
         around = self._holding.get(max(lines, key=len), ())
         within = (self._known_by.get(line, ()) for line in set(lines))
