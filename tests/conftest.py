@@ -10,6 +10,8 @@ import pytest
 # Threads that wait for each other by turning in circles make small models slow on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+pytest.register_assert_rewrite("random_models")  # it compares engines with transformers
+
 
 @pytest.fixture(scope="session")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:

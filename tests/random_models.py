@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tokenizers
 import torch
 import transformers
+
+from burnish.refiners.engines.base import Request
 
 SENTENCES = [
     "The tide table hangs beside the harbour office.",
@@ -99,3 +105,64 @@ def make(folder: Path, kind: str) -> Any:
             parameter.mul_(5) if parameter.dim() > 1 else parameter.normal_(1, 0.2)
     model.to(getattr(torch, stored)).save_pretrained(folder)
     return type(model).from_pretrained(folder, dtype=torch.float32).eval()
+
+
+@dataclass
+class Tiny:
+    """A checkpoint, the same model in transformers, and an engine that is compared with it."""
+
+    folder: Path
+    model: Any
+    engine: Any
+    size: int  # of the vocabulary
+
+    def prompts(self, number: int, seed: int = 0) -> list[list[int]]:
+        chance = random.Random(seed)
+        return [
+            [chance.randrange(2, self.size) for _ in range(chance.randint(1, 90))]
+            for _ in range(number)
+        ]
+
+    def log_softmax(self, ids: list[int]) -> Any:
+        with torch.no_grad():
+            return self.model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
+
+    def check_generates(self) -> list[tuple[float, float]]:
+        """That the engine writes what transformers writes; the margin of each answer as the engine
+        tells it and as it is."""
+        prompts = self.prompts(8)
+        answers = self.engine.generate([Request(prompt, 24) for prompt in prompts])
+        tokenizer = tokenizers.Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        margins = []
+        for prompt, answer in zip(prompts, answers, strict=True):
+            ids = self.model.generate(
+                torch.tensor([prompt]),
+                attention_mask=torch.ones((1, len(prompt))),
+                max_new_tokens=24,
+                do_sample=False,
+            )[0].tolist()[len(prompt) :]
+            values = self.log_softmax([*prompt, *ids])[len(prompt) - 1 : -1]
+            best = values.topk(2).values
+            ended = ids[-1] == END
+            assert answer.finish == ("stop" if ended else "length")
+            assert answer.tokens == len(ids) - ended
+            assert answer.text == tokenizer.decode(ids)
+            told = float(values[range(len(ids)), ids].sum())
+            assert answer.log_probability == pytest.approx(told, abs=1e-3)
+            margins.append((answer.margin, float((best[:, 0] - best[:, 1]).min())))
+        return margins
+
+    def check_scores(self, choices: Sequence[list[int]]) -> None:
+        """That the engine gives each choice the log probability that transformers gives it, of one
+        prompt alone as of several."""
+        prompts = self.prompts(3, seed=1)
+        found = self.engine.score(prompts, choices)
+        for prompt, row in zip(prompts, found, strict=True):
+            for choice, value in zip(choices, row, strict=True):
+                values = self.log_softmax(prompt + choice)[len(prompt) - 1 : -1]
+                wanted = float(values[range(len(choice)), choice].sum())
+                assert value == pytest.approx(wanted, abs=1e-3)
+        alone = self.engine.score([prompts[1]], choices)[0]
+        assert found[1] == pytest.approx(alone, abs=self.engine.score_tolerance)
+        assert alone == self.engine.score([prompts[1]], choices)[0]
+        assert self.engine.score(prompts, []) == [[], [], []]

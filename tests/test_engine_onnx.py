@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,10 +19,9 @@ pytest.importorskip("onnx", reason="the extra [onnx-export] is not installed")
 pytest.importorskip("onnx_ir", reason="the extra [onnx-export] is not installed")
 pytest.importorskip("onnxruntime_genai", reason="the extra [onnx-export] is not installed")
 
-import tokenizers
 import torch
 from click.testing import CliRunner
-from random_models import CONTEXT, END, GRAMMAR, KINDS, PROGRAM, make
+from random_models import CONTEXT, END, GRAMMAR, KINDS, PROGRAM, Tiny, make
 from small_pages import DIALECTS, PAGES, gold, made_pages
 
 from burnish.cli import cli
@@ -40,27 +36,6 @@ from burnish.refiners.folder import read_refiner
 from burnish.workflows.refine import load_pipeline
 
 pytestmark = pytest.mark.slow
-
-
-@dataclass
-class Tiny:
-    """A checkpoint with random weights, the same model in transformers, and an engine."""
-
-    folder: Path
-    model: Any
-    engine: OnnxEngine
-    size: int  # of the vocabulary
-
-    def prompts(self, number: int, seed: int = 0) -> list[list[int]]:
-        chance = random.Random(seed)
-        return [
-            [chance.randrange(2, self.size) for _ in range(chance.randint(1, 90))]
-            for _ in range(number)
-        ]
-
-    def log_softmax(self, ids: list[int]) -> Any:
-        with torch.no_grad():
-            return self.model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,38 +68,13 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
 
 def test_generates_what_transformers_generates(tiny: Tiny) -> None:
-    prompts = tiny.prompts(8)
-    answers = tiny.engine.generate([Request(prompt, 24) for prompt in prompts])
-    tokenizer = tokenizers.Tokenizer.from_file(str(tiny.folder / "tokenizer.json"))
-    for prompt, answer in zip(prompts, answers, strict=True):
-        ids = tiny.model.generate(
-            torch.tensor([prompt]),
-            attention_mask=torch.ones((1, len(prompt))),
-            max_new_tokens=24,
-            do_sample=False,
-        )[0].tolist()[len(prompt) :]
-        values = tiny.log_softmax([*prompt, *ids])[len(prompt) - 1 : -1]
-        chosen = values[range(len(ids)), ids]
-        best = values.topk(2).values
-        ended = ids[-1] == END
-        assert answer.finish == ("stop" if ended else "length")
-        assert answer.tokens == len(ids) - ended
-        assert answer.text == tokenizer.decode(ids)
-        assert answer.log_probability == pytest.approx(float(chosen.sum()), abs=1e-3)
-        assert answer.margin == pytest.approx(float((best[:, 0] - best[:, 1]).min()), abs=1e-3)
+    for told, margin in tiny.check_generates():
+        assert told == pytest.approx(margin, abs=1e-3)
 
 
 def test_scores_as_transformers_does(tiny: Tiny) -> None:
-    prompts = tiny.prompts(3, seed=1)
-    choices = [[5], [300, 7, 9], [300, 8], [12, 13, 14, 15, 16], [300, 7, 9, 4], [300, 8]]
-    found = tiny.engine.score(prompts, choices)
-    for prompt, row in zip(prompts, found, strict=True):
-        for choice, value in zip(choices, row, strict=True):
-            values = tiny.log_softmax(prompt + choice)[len(prompt) - 1 : -1]
-            wanted = float(values[range(len(choice)), choice].sum())
-            assert value == pytest.approx(wanted, abs=1e-3)
-    assert found[1] == tiny.engine.score([prompts[1]], choices)[0]
-    assert tiny.engine.score(prompts, []) == [[], [], []]
+    assert tiny.engine.score_tolerance == 0
+    tiny.check_scores([[5], [300, 7, 9], [300, 8], [12, 13, 14, 15, 16], [300, 7, 9, 4], [300, 8]])
 
 
 def test_keeps_to_the_grammar(tiny: Tiny) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import isnan, log
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not install
 pytest.importorskip("openvino_genai", reason="openvino-genai is not installed")
 pytest.importorskip("openvino_tokenizers", reason="openvino-tokenizers is not installed")
 
-from random_models import CONTEXT, END, GRAMMAR, KINDS, PROGRAM, make, write_tokenizer  # noqa: E402
+from random_models import CONTEXT, END, GRAMMAR, KINDS, PROGRAM, Tiny, make, write_tokenizer  # noqa: E402
 
 from burnish.refiners.engines.openvino import (  # noqa: E402
     MODEL_FILE,
@@ -35,27 +33,6 @@ from burnish.refiners.engines.openvino import (  # noqa: E402
     token_bytes,
 )
 from burnish.refiners.engines.openvino_export import export, quantize  # noqa: E402
-
-
-@dataclass
-class Tiny:
-    """A checkpoint, the same model in transformers, and an engine with float weights."""
-
-    folder: Path
-    model: Any
-    engine: OpenVinoEngine
-    size: int  # of the vocabulary
-
-    def prompts(self, number: int, seed: int = 0) -> list[list[int]]:
-        chance = random.Random(seed)
-        return [
-            [chance.randrange(2, self.size) for _ in range(chance.randint(1, 90))]
-            for _ in range(number)
-        ]
-
-    def log_softmax(self, ids: list[int]) -> Any:
-        with torch.no_grad():
-            return self.model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,40 +62,12 @@ def loaded(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
 
 def test_generates_what_transformers_generates(tiny: Tiny) -> None:
-    prompts = tiny.prompts(8)
-    answers = tiny.engine.generate([Request(prompt, 24) for prompt in prompts])
-    tokenizer = tokenizers.Tokenizer.from_file(str(tiny.folder / "tokenizer.json"))
-    for prompt, answer in zip(prompts, answers, strict=True):
-        ids = tiny.model.generate(
-            torch.tensor([prompt]),
-            attention_mask=torch.ones((1, len(prompt))),
-            max_new_tokens=24,
-            do_sample=False,
-        )[0].tolist()[len(prompt) :]
-        values = tiny.log_softmax([*prompt, *ids])[len(prompt) - 1 : -1]
-        chosen = values[range(len(ids)), ids]
-        best = values.topk(2).values
-        ended = ids[-1] == END
-        assert answer.finish == ("stop" if ended else "length")
-        assert answer.tokens == len(ids) - ended
-        assert answer.text == tokenizer.decode(ids)
-        assert answer.log_probability == pytest.approx(float(chosen.sum()), abs=1e-3)
-        assert answer.margin <= float((best[:, 0] - best[:, 1]).min()) + 1e-4
+    for told, margin in tiny.check_generates():
+        assert told <= margin + 1e-4
 
 
 def test_scores_as_transformers_does(tiny: Tiny) -> None:
-    prompts = tiny.prompts(3, seed=1)
-    choices = [[5], [300, 7, 9], [300, 8], [12, 13, 14, 15, 16]]
-    found = tiny.engine.score(prompts, choices)
-    for prompt, row in zip(prompts, found, strict=True):
-        for choice, value in zip(choices, row, strict=True):
-            values = tiny.log_softmax(prompt + choice)[len(prompt) - 1 : -1]
-            wanted = float(values[range(len(choice)), choice].sum())
-            assert value == pytest.approx(wanted, abs=1e-3)
-    alone = tiny.engine.score([prompts[1]], choices)[0]
-    assert found[1] == pytest.approx(alone, abs=tiny.engine.score_tolerance)
-    assert alone == tiny.engine.score([prompts[1]], choices)[0]
-    assert tiny.engine.score(prompts, []) == [[], [], []]
+    tiny.check_scores([[5], [300, 7, 9], [300, 8], [12, 13, 14, 15, 16]])
 
 
 def test_int8_weights_are_the_rounded_ones(llama: Tiny, tmp_path: Path) -> None:

@@ -24,20 +24,24 @@ def command() -> None:
     """
 
 
+def _labels(decorated: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that name the labels."""
+    file = click.Path(path_type=Path, exists=True, dir_okay=False)
+    for option in (
+        click.option("--dev", multiple=True, type=file, help="A file of labels to decide by."),
+        click.option("--train", multiple=True, type=file, help="A file of labels to train on."),
+        click.option(
+            "--data", multiple=True, type=click.Path(path_type=Path),
+            help="Folder of labels, as burnish annotate and burnish export labels write it; may be "
+            "given several times.",
+        ),
+    ):  # fmt: skip
+        decorated = option(decorated)
+    return decorated
+
+
 @command.command("tagger")
-@click.option(
-    "--data", multiple=True, type=click.Path(path_type=Path),
-    help="Folder of labels, as burnish annotate and burnish export labels write it; may be given "
-    "several times.",
-)  # fmt: skip
-@click.option(
-    "--train", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A file of labels to train on.",
-)  # fmt: skip
-@click.option(
-    "--dev", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A file of labels to decide by.",
-)  # fmt: skip
+@_labels
 @click.option(
     "--text", multiple=True, type=click.Path(path_type=Path, exists=True),
     help="Documents without labels, a file or folder: the words that embeddings start from.",
@@ -176,18 +180,7 @@ _RECIPE = (
 
 
 @command.command("causal")
-@click.option(
-    "--data", multiple=True, type=click.Path(path_type=Path),
-    help="Folder of labels, as burnish annotate writes it; may be given several times.",
-)  # fmt: skip
-@click.option(
-    "--train", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A file of labels to train on.",
-)  # fmt: skip
-@click.option(
-    "--dev", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A file of labels to measure on.",
-)  # fmt: skip
+@_labels
 @click.option(
     "--output", "-o", required=True, type=click.Path(path_type=Path),
     help="Folder for the refiner: the model and its card.",
