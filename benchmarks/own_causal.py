@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import random
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from burnish.annotation.sampling import read_corpus
+from burnish.dialects import get_dialect
+from burnish.program.lines import Chunk
 from burnish.schema import Document
 
 TEXTS = (
@@ -39,6 +42,8 @@ TEXTS = (
 CONTEXT = 2_048
 ROW = 512  # tokens of a row in pre-training
 PASSAGE = 40_000  # characters taken of a long text
+NUMBERED = 1_100  # characters of a page that is shown with line numbers
+ASKED = 10  # lines of such a page whose numbers are asked for
 SPECIALS = ("<unk>", "<s>", "</s>")
 
 
@@ -79,12 +84,33 @@ def make_tokenizer(base: Path, corpus: list[str], vocabulary: int) -> Tokenizer:
     return tokenizer
 
 
-def rows(tokenizer: Tokenizer, corpus: list[str]) -> Iterator[list[int]]:
-    """Rows of `ROW` tokens, documents one after the other with an end token between them."""
+def lookups(text: str, chance: random.Random) -> str:
+    """A passage with line numbers, as a refiner is shown it, and then beginnings of some of its
+    lines with their numbers: to name a line is what a program needs most."""
+    lines = text.split("\n")
+    start = chance.randrange(len(lines))
+    chosen: list[str] = []
+    for line in lines[start:]:
+        if sum(map(len, chosen)) + len(line) > NUMBERED:
+            break
+        chosen.append(line)
+    if len(chosen) < 3:
+        return text[:NUMBERED]
+    shown = get_dialect("prox-chunk").render(Chunk(chosen, 0, (0, len(chosen) - 1))).user
+    asked = [chance.randrange(len(chosen)) for _ in range(ASKED)]
+    told = (f"{' '.join(chosen[n].split()[:4])} ({n})" for n in asked)
+    return "\n".join((shown, *told))
+
+
+def rows(tokenizer: Tokenizer, corpus: list[str], share: float) -> Iterator[list[int]]:
+    """Rows of `ROW` tokens, documents one after the other with an end token between them; of a
+    `share` of the documents, `lookups`."""
     held: list[int] = []
+    chance = random.Random(1)
     while True:
         for text in corpus:
-            held += [1, *tokenizer.encode(text).ids, 2]
+            shown = lookups(text, chance) if chance.random() < share else text
+            held += [1, *tokenizer.encode(shown).ids, 2]
             while len(held) >= ROW:
                 yield held[:ROW]
                 held = held[ROW:]
@@ -115,6 +141,23 @@ def pretrain(model: LlamaForCausalLM, found: Iterator[list[int]], minutes: float
     return tokens
 
 
+def new_model(hidden: int, layers: int, vocabulary: int) -> LlamaForCausalLM:
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary,
+            hidden_size=hidden,
+            intermediate_size=8 * hidden // 3,
+            num_hidden_layers=layers,
+            num_attention_heads=hidden // 64,
+            num_key_value_heads=1,
+            max_position_embeddings=CONTEXT,
+            tie_word_embeddings=True,
+            bos_token_id=1,
+            eos_token_id=2,
+        )
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
@@ -124,30 +167,25 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=4_096)
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--start", type=Path, help="go on from this base")
+    parser.add_argument("--lookups", type=float, default=0.0, help="share of such documents")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     given.base.mkdir(parents=True, exist_ok=True)
     corpus = texts(given.data)
-    tokenizer = make_tokenizer(given.base, corpus, given.vocabulary)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=given.vocabulary,
-            hidden_size=given.hidden,
-            intermediate_size=8 * given.hidden // 3,
-            num_hidden_layers=given.layers,
-            num_attention_heads=given.hidden // 64,
-            num_key_value_heads=1,
-            max_position_embeddings=CONTEXT,
-            tie_word_embeddings=True,
-            bos_token_id=1,
-            eos_token_id=2,
-        )
-    )
+    if given.start:
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(given.start / name, given.base / name)
+        tokenizer = Tokenizer.from_file(str(given.base / "tokenizer.json"))
+        model = LlamaForCausalLM.from_pretrained(given.start, dtype=torch.float32)
+    else:
+        tokenizer = make_tokenizer(given.base, corpus, given.vocabulary)
+        model = new_model(given.hidden, given.layers, given.vocabulary)
     size = sum(parameter.numel() for parameter in model.parameters())
     characters = sum(map(len, corpus))
     print(f"{size:,} parameters; {len(corpus):,} texts, {characters:,} characters")
-    tokens = pretrain(model, rows(tokenizer, corpus), given.minutes)
+    tokens = pretrain(model, rows(tokenizer, corpus, given.lookups), given.minutes)
     print(f"{tokens:,} tokens in {given.minutes:g} minutes")
     model.save_pretrained(given.base)
 
