@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from burnish.cli import cli
 from burnish.errors import InputError, OutputError
 from burnish.io.gold import read_gold
-from burnish.program.operations import RemoveLines, ReplaceText, to_json
+from burnish.program.operations import DropDocument, RemoveLines, ReplaceText, to_json
 from burnish.schema import Edit, StageTrace, Status
 from burnish.training.examples import gold_of
 from burnish.workflows import refine
@@ -48,7 +49,26 @@ def labels(*traces: StageTrace) -> list[int] | None:
 def test_removed_lines_are_noise() -> None:
     assert labels(trace(0, 2)) == [1, 0, 1]
     assert labels(trace(status=Status.KEPT)) == [0, 0, 0]
-    assert labels(trace(0, status=Status.DROPPED)) == [1, 1, 1]
+    drop = StageTrace("chunk", "t", Status.DROPPED, to_json((DropDocument(),)))
+    assert labels(drop) == [1, 1, 1]
+
+
+def test_a_page_that_a_limit_dropped_is_labelled_by_its_program() -> None:
+    found = trace(0, 2, status=Status.DROPPED)
+    found = replace(found, removed_lines=((0, 2),))
+    row = page_row([restored(found)])
+    assert row is not None
+    assert [line["label"] for line in row["lines"]] == [1, 0, 1]
+    assert row["operations"] == found.program
+
+
+def test_pages_that_one_run_alone_speaks_of_are_counted(tmp_path: Path) -> None:
+    runs = [
+        run_of(tmp_path, "all", "c4-lines", stages=("chunk",)),
+        run_of(tmp_path, "some", "default", keep_threshold=1.0),
+    ]
+    found = write_labels(runs, tmp_path / "labels")
+    assert (found.pages, found.alone) == (2, 2)
 
 
 def test_what_was_refused_or_failed_counts_for_nothing() -> None:

@@ -13,8 +13,9 @@ import pytest
 import zstandard
 from click.testing import CliRunner
 
+from burnish.cli import cli
 from burnish.cli.evaluate import command
-from burnish.errors import InputError
+from burnish.errors import InputError, UsageError
 from burnish.evaluation.comparison import compare_documents, compare_pages
 from burnish.evaluation.judgement import (
     DocumentJudgement,
@@ -38,7 +39,7 @@ from burnish.schema import Document, Edit, Record, StageTrace, Status
 from burnish.spec import StageSpec
 from burnish.stages import Pipeline, Stage
 from burnish.workflows import evaluate as workflow
-from burnish.workflows.evaluate import evaluate, worst
+from burnish.workflows.evaluate import check_gold, evaluate, worst
 
 LINE = {"text": "A sentence that stays here.", "label": 0}
 NOISE = {"text": "Menu", "label": 1}
@@ -462,3 +463,27 @@ def test_a_page_that_can_not_be_written_is_known_before_the_run(tmp_path: Path) 
     gold = written(tmp_path / "gold.jsonl", PAGE)
     told = CliRunner().invoke(command, [str(gold), "--html", str(tmp_path / "no" / "x.html")])
     assert told.exit_code == 2 and "--html names a file" in told.output
+
+
+def test_a_page_that_can_not_be_written_after_all_is_an_error(tmp_path: Path) -> None:
+    gold = written(tmp_path / "gold.jsonl", PAGE)
+    told = CliRunner().invoke(cli, ["evaluate", str(gold), "--html", "/dev/full"])
+    assert told.exit_code == 1
+    assert "removed lines F1" in told.output and "The worst documents" not in told.output
+
+
+def test_a_threshold_is_told_and_must_have_an_effect(tmp_path: Path) -> None:
+    gold = written(tmp_path / "gold.jsonl", PAGE)
+    told = CliRunner().invoke(command, [str(gold), "--noise-threshold", "0.7"])
+    assert "noise threshold 0.7" in told.output
+    assert evaluate(gold, noise_threshold=0.7).to_json()["thresholds"] == {"noise": 0.7}
+    with pytest.raises(UsageError, match="no file is gold of documents"):
+        check_gold([gold], keep_threshold=0.7)
+    check_gold([gold], noise_threshold=0.7)
+
+
+def test_all_gold_is_read_before_any_is_judged(tmp_path: Path) -> None:
+    unknown = written(tmp_path / "unknown.jsonl", {"lines": [{"text": "Home", "label": -1}]})
+    gold = written(tmp_path / "gold.jsonl", PAGE)
+    with pytest.raises(InputError, match="has a label 0 or 1"):
+        CliRunner().invoke(command, [str(gold), str(unknown)], catch_exceptions=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import zstandard
 
 import burnish
-from burnish.errors import InputError, UsageError
+from burnish.errors import InputError, OutputError, UsageError
 from burnish.spec import RefinerCard
 from burnish.workflows import refine
 from burnish.workflows.distil import write_labels
@@ -311,3 +312,23 @@ def test_measures_that_are_not_defined_are_null(tmp_path: Path) -> None:
     json.dumps(card.to_json(), allow_nan=False)
     assert set(card.metrics["lines"]["calibration"]) == {"chunks_dev", "all"}
     assert card.metrics["documents"]["dev"]["auc_keep"] is None
+
+
+def test_a_refiner_is_not_trained_over(tmp_path: Path) -> None:
+    config = Config(output=tmp_path / "file", train=(tmp_path / "none.jsonl",))
+    config.output.write_text("")
+    with pytest.raises(OutputError, match="can not use"):
+        run(config)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "card.json").write_text("{}")
+    with pytest.raises(OutputError, match="holds a refiner already"):
+        run(replace(config, output=tmp_path / "mine"))
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["card.json"]
+
+
+def test_train_files_that_are_dev_files_are_told(tmp_path: Path) -> None:
+    page = tmp_path / "page.jsonl"
+    lines = [{"text": "Home", "label": 1}, {"text": "The otters are back.", "label": 0}]
+    page.write_text(json.dumps({"lines": lines}) + "\n")
+    with pytest.raises(InputError, match="all 1 rows of the train files are among the dev files"):
+        run(Config(output=tmp_path / "out", train=(page,), dev=(page,)))

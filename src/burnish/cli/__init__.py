@@ -20,7 +20,7 @@ _VERBS = {
     "dialects": "List the program languages that models write.",
     "estimate": "Tell from a small sample what a run would keep, and how long it would take.",
     "evaluate": "Measure a refiner against labelled pages or scored documents.",
-    "export": "Write a language model in the form that an engine reads fastest.",
+    "export": "Write a language model for an engine, or the programs of runs as labels.",
     "inspect": "Page through labelled documents: removed text struck out, reasons beside it.",
     "pull": "Fetch a refiner or labels from the Hugging Face hub.",
     "push": "Share a refiner or labels on the Hugging Face hub.",

@@ -14,12 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from burnish.cli.engine import engine_options
+from burnish.errors import OutputError
 from burnish.refiners import EngineChoice
 from burnish.report.evaluation_page import Case, State, page
 from burnish.workflows.evaluate import (
     GROUPS,
     Evaluation,
     Judgement,
+    check_gold,
     evaluate,
     evaluate_labels,
     facts,
@@ -83,12 +85,15 @@ def command(
       burnish evaluate gold/dev.jsonl.zst --annotations seed
     """
     if annotations is not None:
-        if html is not None or against is not None:
-            raise click.UsageError("--annotations judges labels, without --html and --against")
+        if html or against or keep_threshold is not None or noise_threshold is not None:
+            raise click.UsageError(
+                "--annotations judges labels, without --html, --against and thresholds"
+            )
         _judge_labels(gold, annotations, as_json)
         return
     if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
         raise click.UsageError(f"--html names a file in a folder that exists, not {html}")
+    check_gold(gold, keep_threshold, noise_threshold)
     results = [
         evaluate(
             path,
@@ -101,21 +106,30 @@ def command(
         for path in gold
     ]
     data = [result.to_json() for result in results]
+    unwritten = ""
     if html is not None:
         cases = [_cases(result) for result in results]
         try:
             html.write_text(page(f"{refiner} evaluated", data, cases), "utf-8", "backslashreplace")
         except OSError as error:
-            click.echo(f"{html} can not be written: {error.strerror or error}", err=True)
+            unwritten = f"{html} can not be written: {error.strerror or error}"
     if as_json:
         click.echo(json.dumps(data, indent=1))
+        _end(unwritten)
         return
     console = Console(file=sys.stdout, markup=False)
     for result, numbers in zip(results, data, strict=True):
         for table in _tables(result.kind, numbers):
             console.print(table)
+    _end(unwritten)
     if html is not None:
         console.print(f"The worst documents: {html}", highlight=False)
+
+
+def _end(unwritten: str) -> None:
+    """After the numbers, an error where the page could not be written."""
+    if unwritten:
+        raise OutputError(unwritten)
 
 
 def _judge_labels(gold: tuple[Path, ...], annotations: Path, as_json: bool) -> None:
@@ -159,7 +173,9 @@ def _tables(kind: str, data: Mapping[str, Any]) -> list[Table]:
 
 def _metrics(data: Mapping[str, Any]) -> Table:
     """All metrics with their intervals, and what became of the pages."""
-    table = _table(f"{data['refiner']} on {data['gold']}", ("", "value", "95 % interval"))
+    told = [f"{name} threshold {at:g}" for name, at in data["thresholds"].items()]
+    title = ", ".join((f"{data['refiner']} on {data['gold']}", *told))
+    table = _table(title, ("", "value", "95 % interval"))
     total = data["total"]
     for name in ("pages", "documents", "dropped", "failed", "refused"):
         if name in total:

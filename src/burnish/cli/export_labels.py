@@ -35,3 +35,5 @@ def labels(runs: tuple[Path, ...], output: Path, partial: bool) -> None:
         f"{output}: {found.pages:,} pages with line labels, {found.documents:,} documents with a "
         f"decision; {found.silent:,} documents of which nothing is said"
     )
+    if found.alone:
+        click.echo(f"of {found.alone:,} of the pages, one run alone says something")

@@ -11,6 +11,7 @@ from typing import Any
 from burnish.errors import InputError, OutputError
 from burnish.io.labels import CHUNK, DOCUMENT, label_file
 from burnish.io.output import json_part, sync
+from burnish.program.operations import DropDocument, RemoveLines, from_json
 from burnish.schema import StageTrace, Status
 from burnish.workflows.restore import Restored, restore
 
@@ -21,10 +22,11 @@ _TAG = "labels"
 
 @dataclass
 class Distilled:
-    """What came of it: rows of pages with lines, and of documents with a decision; and documents
-    of which no run said anything."""
+    """What came of it: rows of pages with lines (`alone` are those of which one of several runs
+    spoke), and of documents with a decision; and documents of which no run said anything."""
 
     pages: int = 0
+    alone: int = 0
     documents: int = 0
     silent: int = 0
 
@@ -36,7 +38,9 @@ def write_labels(runs: Sequence[Path], output: Path, partial: bool = False) -> D
     documents that a document stage has decided about; training takes the folder as it takes one of
     `burnish annotate`. Of several runs (an ensemble) the majority counts: a line of a tie is
     unknown (-1), a document of a tie is left out, scores are averaged. What a run refused or failed
-    on counts for nothing. The program itself is stored where there is one run.
+    on counts for nothing, nor does a page count that a stage before had dropped or edited. The
+    program itself is stored where one run speaks of a page. A page that was dropped because too
+    much of it would go is labelled by its program.
 
     Raises InputError for a folder without a finished run (`partial` takes what is done of one), for
     runs of different inputs, and where no run says anything; OutputError where labels are there
@@ -60,6 +64,7 @@ def write_labels(runs: Sequence[Path], output: Path, partial: bool = False) -> D
             if document is not None:
                 parts[documents].write(document)
             found.pages += page is not None
+            found.alone += len(runs) > 1 and page is not None and len(_lined(same)) == 1
             found.documents += document is not None
             found.silent += page is None and document is None
         if not found.pages + found.documents:
@@ -87,7 +92,7 @@ def _together(runs: Sequence[Path], partial: bool) -> Iterator[Sequence[Restored
 
 def page_row(same: Sequence[Restored]) -> dict[str, Any] | None:
     """The lines of a document with the labels that the runs' chunk stages give them."""
-    traces = [trace for one in same if (trace := _decided(one, "chunk")) is not None]
+    traces = _lined(same)
     if not traces:
         return None
     lines = same[0].text.split("\n")
@@ -104,9 +109,14 @@ def page_row(same: Sequence[Restored]) -> dict[str, Any] | None:
         ],
     }
     (trace, *others) = traces
-    if not others and trace.status is not Status.DROPPED and trace.program:
+    if not others and trace.program and not _drops(trace):
         row["operations"] = trace.program
     return row
+
+
+def _lined(same: Sequence[Restored]) -> list[StageTrace]:
+    """What the chunk stages say that have decided about the text as it came."""
+    return [trace for one in same if (trace := _decided(one, "chunk")) is not None]
 
 
 def document_row(same: Sequence[Restored]) -> dict[str, Any] | None:
@@ -141,9 +151,18 @@ def _decided(found: Restored, stage: str) -> StageTrace | None:
 
 def _gone(trace: StageTrace, lines: int) -> set[int]:
     """Numbers of the lines that go whole (0-based)."""
-    if trace.status is Status.DROPPED:
+    if _drops(trace):
         return set(range(lines))
-    return {n for first, last in trace.removed_lines for n in range(first, last + 1)}
+    ranges = trace.removed_lines
+    if trace.status is Status.DROPPED:  # nothing was executed, but the program stands
+        program = from_json(trace.program or ())
+        ranges = tuple((op.first, op.last) for op in program if isinstance(op, RemoveLines))
+    return {n for first, last in ranges for n in range(first, last + 1)}
+
+
+def _drops(trace: StageTrace) -> bool:
+    """Whether the program itself drops the document."""
+    return any(isinstance(op, DropDocument) for op in from_json(trace.program or ()))
 
 
 def _common(found: Restored, traces: Sequence[StageTrace]) -> dict[str, Any]:

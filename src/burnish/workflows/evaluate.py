@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.annotation.agreement import Agreement, between_annotators, with_gold
-from burnish.errors import InputError
+from burnish.errors import InputError, UsageError
 from burnish.evaluation.comparison import Difference, compare_documents, compare_pages
 from burnish.evaluation.judgement import (
     LENGTH_GROUPS,
@@ -50,6 +50,7 @@ class Evaluation:
     `kind` is "lines" or "documents". `judgements` and `removed` (the numbers of the lines that
     went) have one entry for each of `rows`. `agreement` tells, where several annotators made the
     gold, how well each two of them agree: more than that can not be asked of a refiner.
+    `thresholds` are those that replaced the refiner's own, by what they cut ("keep", "noise").
     `comparison` is with the refiner `against`, on `compared` pages or documents.
     """
 
@@ -62,6 +63,7 @@ class Evaluation:
     agreement: dict[str, Agreement] = field(default_factory=dict)
     against: str = ""
     compared: int = 0
+    thresholds: dict[str, float] = field(default_factory=dict)
     comparison: dict[str, Difference] = field(default_factory=dict)
 
     def summary(self, judgements: Sequence[Any] | None = None) -> dict[str, Any]:
@@ -104,6 +106,7 @@ class Evaluation:
             "gold": self.gold,
             "kind": self.kind,
             "refiner": self.refiner,
+            "thresholds": self.thresholds,
             "total": self.summary(),
             **{f"by_{name}": self.groups(name) for name in GROUPS},
             "calibration": self.calibration(),
@@ -141,6 +144,8 @@ def evaluate(
     found = Evaluation(str(gold), kind, refiner, rows)
     thresholds = (None, noise_threshold) if kind == "lines" else (keep_threshold, None)
     found.judgements, found.removed = _judged(rows, kind, refiner, mine, *thresholds)
+    told = zip(("keep", "noise"), thresholds, strict=True)
+    found.thresholds = {name: value for name, value in told if value is not None}
     found.agreement = between_annotators(rows)
     if against is not None:
         others, _ = _judged(rows, kind, against, its)
@@ -155,6 +160,26 @@ def evaluate(
                 document_table(found.judgements), document_table(others)
             )
     return found
+
+
+def check_gold(
+    paths: Iterable[Path], keep_threshold: float | None = None, noise_threshold: float | None = None
+) -> None:
+    """Reads gold before the first of it is judged. Raises InputError for a file that can not be
+    used, UsageError for a threshold that none of the files is judged with."""
+    kinds = set()
+    for path in paths:
+        rows = list(read_gold(path))
+        kinds.add("lines" if "lines" in rows[0] else "documents")
+        labels = {line["label"] for row in rows if "lines" in row for line in row["lines"]}
+        if "lines" in rows[0] and not labels & {0, 1}:
+            raise InputError(f"no line of {path} has a label 0 or 1: there is nothing to measure")
+    for name, value, kind in (
+        ("keep", keep_threshold, "documents"),
+        ("noise", noise_threshold, "lines"),
+    ):
+        if value is not None and kind not in kinds:
+            raise UsageError(f"a {name} threshold has no effect: no file is gold of {kind}")
 
 
 def _engines(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import floor, sqrt
 from typing import Any
 
 import numpy as np
@@ -170,14 +170,13 @@ def choose(sample: Sample, records: Sequence[Record], wanted: float) -> Choice:
     if not most.value:
         raise UsageError(
             f"no threshold keeps {wanted:.1%} of the text: of {counted} nothing is left, even with "
-            "none dropped for its score; look at more of them (burnish estimate --sample), or take "
-            "--stages document"
+            "none dropped for its score; take --stages document"
         )
     if wanted > most.high:
         raise UsageError(
             f"{wanted:.1%} of the text can not be kept: with no document dropped for its score "
-            f"{most.value:.1%} is left (95 % interval {most.low:.1%} to {most.high:.1%}, "
-            f"{counted}); take less, or --stages document"
+            f"{floor(1000 * most.value) / 10:.1f}% is left (95 % interval {most.low:.1%} to "
+            f"{most.high:.1%}, {counted}); take less, or --stages document"
         )
     threshold = _nearest(sample.drawn, found, wanted)
     after = [_stays(each, threshold) for each in found]

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from burnish import __version__
 from burnish.annotation.sampling import read_corpus
-from burnish.errors import InputError, MissingExtra, UsageError
+from burnish.errors import InputError, MissingExtra, OutputError, UsageError
 from burnish.io.gold import Row, read_gold, text_of
 from burnish.io.labels import REJECTED, labelled_files
 from burnish.program.limits import Limits
 from burnish.refiners.document_head import WEIGHTS_FILE as HEAD_FILE
 from burnish.refiners.tagger import Tagger
 from burnish.schema import Document
-from burnish.spec import RefinerCard, StageSpec
+from burnish.spec import CARD_FILE, RefinerCard, StageSpec
 
 if TYPE_CHECKING:
     from burnish.training.material import Material
@@ -56,9 +56,13 @@ def run(config: Config, say: Callable[[str], None] = print) -> RefinerCard:
     """Trains the tagger and the document head, chooses on dev, writes weights and card.
 
     Without enough scored documents the refiner has the chunk stage alone. Raises InputError for
-    data that can not be used or lacks a part, UsageError where none is named, MissingExtra without
-    torch, onnx and scipy.
+    data that can not be used or lacks a part, UsageError where none is named, OutputError for a
+    folder that can not be used or holds a refiner, MissingExtra without torch, onnx and scipy.
     """
+    if (config.output / CARD_FILE).exists():
+        raise OutputError(f"{config.output} holds a refiner already; name another folder")
+    if config.output.exists() and not config.output.is_dir():
+        raise OutputError(f"can not use {config.output}: it is no folder")
     try:
         from burnish.training import document_head, line_ends, tagger
         from burnish.training.material import FEWEST_DOCUMENTS, is_packaged_layout, packaged
@@ -72,9 +76,12 @@ def run(config: Config, say: Callable[[str], None] = print) -> RefinerCard:
     else:
         _check_layout(config, ours)
         material = packaged(ours, recipe.text_seed, config.seed)
-    config.output.mkdir(parents=True, exist_ok=True)
-    # A head that was made for another network must not judge this one.
-    (config.output / HEAD_FILE).unlink(missing_ok=True)
+    try:
+        config.output.mkdir(parents=True, exist_ok=True)
+        # A head that a stopped training left must not judge this network; the card comes last.
+        (config.output / HEAD_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"can not use {config.output}: {error.strerror or error}") from None
     lines = tagger.train(material, config.output, recipe, say)
     network = Tagger.load(config.output)
     head = None
@@ -143,6 +150,10 @@ def _material(config: Config, seed: int, say: Callable[[str], None]) -> Material
         left_out += len(rows) - len(learnt[path])
     if left_out:
         say(f"left out, its text is among the dev files: {left_out}")
+    if left_out and not any(learnt.values()):
+        raise InputError(
+            f"all {left_out} rows of the train files are among the dev files; name another --dev"
+        )
     material = from_labels(learnt, decided, list(_texts(config)), seed)
     for part, found, files in (("train", material.gold, train), ("dev", material.dev, dev)):
         labels = {label for pages in found.values() for page in pages for label in page.labels}
