@@ -1,14 +1,17 @@
 """A small causal base of our own: tokenizer, Llama shape with one key-value head, pre-trained.
 
-    python benchmarks/own_causal.py FOLDER BASE --minutes 15
-    burnish train causal --train FOLDER/boilerplate/train_mild.jsonl.zst \
-        --train FOLDER/seed/chunks_train.jsonl.zst --dev FOLDER/boilerplate/dev_mild.jsonl.zst \
-        --base BASE --stage chunk --lr 1e-3 --min-lr 1e-4 --epochs 2 --window 700 -o REFINER
-    burnish evaluate FOLDER/boilerplate/dev_mild.jsonl.zst --refiner REFINER --against default
+    python benchmarks/own_causal.py FOLDER BASE --hidden 384 --layers 6 --minutes 30
+    python benchmarks/own_causal.py FOLDER BASE2 --start BASE --lookups 0.7 --minutes 25
+    burnish train causal --base BASE2 --dev BASE2/dev_small.jsonl --stage chunk -o REFINER \
+        --train FOLDER/seed/chunks_train.jsonl.zst --train FOLDER/boilerplate/train_mild.jsonl.zst \
+        --lr 1e-3 --min-lr 1e-4 --epochs 1 --batch 16 --per-device-batch 2 --window 500 \
+        --max-length 900 --eval-every 172 --bf16 --limit 16000
+    burnish evaluate BASE2/dev_small.jsonl
 
 The honest test of "a small language model writes programs" at the size that fits into a package.
 Pre-training is by next token on running text and on web pages, for a given time on this machine;
-it prints tokens and loss as it goes. What came of it stands in benchmarks/README.md.
+it prints tokens and loss as it goes. Beside the base lies a part of dev that such a model can write
+the programs of in a minute. What came of it stands in benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from burnish.annotation.sampling import read_corpus
 from burnish.dialects import get_dialect
+from burnish.io.gold import read_gold
 from burnish.program.lines import Chunk
 from burnish.schema import Document
 
@@ -44,6 +48,7 @@ ROW = 512  # tokens of a row in pre-training
 PASSAGE = 40_000  # characters taken of a long text
 NUMBERED = 1_100  # characters of a page that is shown with line numbers
 ASKED = 10  # lines of such a page whose numbers are asked for
+DEV_PAGES, DEV_LINES = 60, 150  # of the part of dev: pages, and lines that each has at most
 SPECIALS = ("<unk>", "<s>", "</s>")
 
 
@@ -58,6 +63,14 @@ def texts(folder: Path) -> list[str]:
                 found.append(row.text[start : start + PASSAGE])
     chance.shuffle(found)
     return found
+
+
+def write_dev(folder: Path, path: Path) -> None:
+    """A random part of the pages of dev_mild that are not long."""
+    rows = list(read_gold(folder / "boilerplate/dev_mild.jsonl.zst"))
+    random.Random(0).shuffle(rows)
+    short = [row for row in rows if len(row["lines"]) <= DEV_LINES]
+    path.write_text("".join(json.dumps(row) + "\n" for row in short[:DEV_PAGES]), "utf-8")
 
 
 def make_tokenizer(base: Path, corpus: list[str], vocabulary: int) -> Tokenizer:
@@ -173,6 +186,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     given.base.mkdir(parents=True, exist_ok=True)
+    write_dev(given.data, given.base / "dev_small.jsonl")
     corpus = texts(given.data)
     if given.start:
         for name in ("tokenizer.json", "tokenizer_config.json"):

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from burnish.cli import cli
-from burnish.errors import InputError, OutputError
+from burnish.errors import InputError, OutputError, UsageError
 from burnish.io.gold import read_gold
 from burnish.program.operations import DropDocument, RemoveLines, ReplaceText, to_json
 from burnish.schema import Edit, StageTrace, Status
@@ -142,4 +142,23 @@ def test_runs_of_other_inputs_are_refused(tmp_path: Path) -> None:
         write_labels([one, two], tmp_path / "labels")
     with pytest.raises(InputError, match="no run of burnish refine"):
         write_labels([tmp_path], tmp_path / "labels")
-    assert not list((tmp_path / "labels").iterdir())
+    assert not (tmp_path / "labels").exists()
+
+
+def test_a_run_has_one_vote_and_a_refusal_leaves_nothing(tmp_path: Path) -> None:
+    one = run_of(tmp_path, "one", "c4-lines")
+    other = run_of(tmp_path, "other", "c4-lines", text="Another text.")
+    for runs, told in (([one, one], "named twice"), ([one, other], "not of the same input")):
+        with pytest.raises(InputError, match=told):
+            write_labels(runs, tmp_path / "labels")
+        assert not (tmp_path / "labels").exists()
+
+
+def test_a_tagger_is_not_exported(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="the extra [onnx-export] is not installed")
+    from burnish.refiners.tagger import WEIGHTS
+
+    with pytest.raises(UsageError, match="of the kind tagger, which runs as it is"):
+        CliRunner().invoke(
+            cli, ["export", "onnx", str(WEIGHTS), "-o", str(tmp_path / "x")], catch_exceptions=False
+        )

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from burnish.cli.export_labels import labels
-from burnish.errors import OutputError
-from burnish.spec import CARD_FILE
+from burnish.errors import OutputError, UsageError
+from burnish.spec import CARD_FILE, RefinerCard
 
 _MODEL = click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
 _OUTPUT = click.option(
@@ -87,8 +87,10 @@ def _new(output: Path) -> None:
 
 
 def _card(model: Path) -> tuple[str, str] | None:
-    """Name and text of the refiner card."""
+    """Name and text of the refiner card. Raises UsageError for one of no language model."""
     card = model / CARD_FILE
+    if card.is_file() and (kind := RefinerCard.read(model).kind) != "causal":
+        raise UsageError(f"{model} is a refiner of the kind {kind}, which runs as it is")
     return (CARD_FILE, card.read_text("utf-8")) if card.is_file() else None
 
 

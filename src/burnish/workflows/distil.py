@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -50,6 +51,9 @@ def write_labels(runs: Sequence[Path], output: Path, partial: bool = False) -> D
     for path in (pages, documents):
         if path.exists():
             raise OutputError(f"{path} exists already; name another folder")
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise InputError("a run is named twice; each has one vote")
+    made = not output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -75,6 +79,9 @@ def write_labels(runs: Sequence[Path], output: Path, partial: bool = False) -> D
     except BaseException:
         for part in parts.values():
             part.abort()
+        if made:
+            with suppress(OSError):
+                output.rmdir()
         raise
     return found
 
