@@ -115,20 +115,14 @@ def command(
             unwritten = f"{html} can not be written: {error.strerror or error}"
     if as_json:
         click.echo(json.dumps(data, indent=1))
-        _end(unwritten)
-        return
-    console = Console(file=sys.stdout, markup=False)
-    for result, numbers in zip(results, data, strict=True):
-        for table in _tables(result.kind, numbers):
-            console.print(table)
-    _end(unwritten)
-    if html is not None:
-        console.print(f"The worst documents: {html}", highlight=False)
-
-
-def _end(unwritten: str) -> None:
-    """After the numbers, an error where the page could not be written."""
-    if unwritten:
+    else:
+        console = Console(file=sys.stdout, markup=False)
+        for result, numbers in zip(results, data, strict=True):
+            for table in _tables(result.kind, numbers):
+                console.print(table)
+        if html is not None and not unwritten:
+            console.print(f"The worst documents: {html}", highlight=False)
+    if unwritten:  # told after the numbers, which took the time
         raise OutputError(unwritten)
 
 

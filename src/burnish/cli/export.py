@@ -89,9 +89,11 @@ def _new(output: Path) -> None:
 def _card(model: Path) -> tuple[str, str] | None:
     """Name and text of the refiner card. Raises UsageError for one of no language model."""
     card = model / CARD_FILE
-    if card.is_file() and (kind := RefinerCard.read(model).kind) != "causal":
+    if not card.is_file():
+        return None
+    if (kind := RefinerCard.read(model).kind) != "causal":
         raise UsageError(f"{model} is a refiner of the kind {kind}, which runs as it is")
-    return (CARD_FILE, card.read_text("utf-8")) if card.is_file() else None
+    return CARD_FILE, card.read_text("utf-8")
 
 
 def _tell(output: Path) -> None:

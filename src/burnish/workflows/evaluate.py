@@ -139,7 +139,7 @@ def evaluate(
     `load_pipeline` does.
     """
     rows = list(read_gold(gold))
-    kind = "lines" if "lines" in rows[0] else "documents"
+    kind = _kind(rows)
     mine, its = _engines(refiner, against, engine)
     found = Evaluation(str(gold), kind, refiner, rows)
     thresholds = (None, noise_threshold) if kind == "lines" else (keep_threshold, None)
@@ -170,16 +170,20 @@ def check_gold(
     kinds = set()
     for path in paths:
         rows = list(read_gold(path))
-        kinds.add("lines" if "lines" in rows[0] else "documents")
-        labels = {line["label"] for row in rows if "lines" in row for line in row["lines"]}
-        if "lines" in rows[0] and not labels & {0, 1}:
+        kinds.add(kind := _kind(rows))
+        if kind == "lines" and all(line["label"] == -1 for row in rows for line in row["lines"]):
             raise InputError(f"no line of {path} has a label 0 or 1: there is nothing to measure")
-    for name, value, kind in (
+    for name, value, cut in (
         ("keep", keep_threshold, "documents"),
         ("noise", noise_threshold, "lines"),
     ):
-        if value is not None and kind not in kinds:
-            raise UsageError(f"a {name} threshold has no effect: no file is gold of {kind}")
+        if value is not None and cut not in kinds:
+            raise UsageError(f"a {name} threshold has no effect: no file is gold of {cut}")
+
+
+def _kind(rows: Sequence[Row]) -> str:
+    """Of what a file's rows are gold: "lines" or "documents"; they are all of one kind."""
+    return "lines" if "lines" in rows[0] else "documents"
 
 
 def _engines(
