@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -473,6 +474,27 @@ def test_ctrl_c_keeps_the_answers_under_way(
             run(made, progress, lambda: told.append("stopping"))
         came = len(between.delivered)
         assert told == ["stopping"] and 5 <= came == found_answers(made.output)
+        run(made)
+    assert set(between.delivered.values()) == {1}
+    assert labels(made.output) == labels(undisturbed)
+
+
+def test_ctrl_c_waits_for_the_slowest_answer(
+    server: Played, undisturbed: Path, tmp_path: Path
+) -> None:
+    """Whichever thread it is that the main one waits for."""
+
+    def plan(number: int, body: Body) -> Fault | None:
+        if number == 0:
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+            time.sleep(1.0)
+        return None
+
+    with proxy(server.url, plan) as between:
+        made = config(between.url, tmp_path / "labels", engine={"concurrency": 1})
+        with pytest.raises(KeyboardInterrupt):
+            run(made)
+        assert len(between.delivered) == found_answers(made.output) == 1
         run(made)
     assert set(between.delivered.values()) == {1}
     assert labels(made.output) == labels(undisturbed)

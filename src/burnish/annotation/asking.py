@@ -52,36 +52,58 @@ def ask(
     under way, which are paid for, are waited for and kept; a second one leaves them.
     """
     asking = _Asking(teacher, iter(questions), answers, ledger, on_answer)
-    threads = [
-        threading.Thread(target=asking.work, name="burnish-teacher", daemon=True)
-        for _ in range(teacher.threads)
-    ]
+    workers = [_Worker(asking.work) for _ in range(teacher.threads)]
     try:
-        for thread in threads:
-            thread.start()
-        _wait(threads, asking)
+        for worker in workers:
+            worker.start()
+        _wait(workers, asking)
     except KeyboardInterrupt:
         asking.stopped.set()
         on_stopping()
-        _wait(threads, asking)
+        _wait(workers, asking)
         raise
     finally:
         teacher.stop()
         end = time.monotonic() + _GRACE_SECONDS  # of all together
-        for thread in filter(threading.Thread.is_alive, threads):
-            thread.join(max(end - time.monotonic(), 0.0))
+        for worker in workers:
+            if worker.under_way:
+                worker.ended.wait(max(end - time.monotonic(), 0.0))
         teacher.ready()
     if asking.error is not None:
         raise asking.error
 
 
-def _wait(threads: Sequence[threading.Thread], asking: _Asking) -> None:
-    """Waits for the threads; after an error, no longer than `_GRACE_SECONDS`."""
+class _Worker(threading.Thread):
+    """A thread that says itself when it ends.
+
+    `is_alive` can not be asked after Ctrl-C: until Python 3.13, a `join` that it breaks off takes
+    the thread for ended, and the answer that is under way there would be left.
+    """
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        super().__init__(name="burnish-teacher", daemon=True)
+        self._work = work
+        self.ended = threading.Event()
+
+    @property
+    def under_way(self) -> bool:
+        """One that Ctrl-C kept from being started is not: it will find that all is stopped."""
+        return self.ident is not None and not self.ended.is_set()
+
+    def run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self.ended.set()
+
+
+def _wait(workers: Sequence[_Worker], asking: _Asking) -> None:
+    """Waits for the workers; after an error, no longer than `_GRACE_SECONDS`."""
     end = inf
-    while any(thread.is_alive() for thread in threads) and time.monotonic() < end:
+    while (busy := [w for w in workers if w.under_way]) and time.monotonic() < end:
         if asking.error is not None and end == inf:
             end = time.monotonic() + _GRACE_SECONDS
-        next(thread for thread in threads if thread.is_alive()).join(_PATIENCE_SECONDS)
+        busy[0].ended.wait(_PATIENCE_SECONDS)
 
 
 class _Asking:
