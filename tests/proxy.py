@@ -124,6 +124,14 @@ def _stalled(data: bytes) -> Iterator[Step]:
     yield Silence()
 
 
+def _dripping(data: bytes) -> Iterator[Step]:
+    """A byte now and then, so that the line is never silent for long."""
+    yield head(len(data))
+    for place in range(len(data)):
+        time.sleep(0.1)
+        yield data[place : place + 1]
+
+
 PASSING: dict[str, Fault] = {
     "429": _refusing("429 Too Many Requests"),
     "429 with seconds": _refusing("429 Too Many Requests", retry_after="0.02"),
@@ -146,7 +154,7 @@ PASSING: dict[str, Fault] = {
     "bad gzip": _bad_gzip,
 }
 """Faults that another attempt does not meet."""
-LATE: dict[str, Fault] = {"silent": _silent, "stalled": _stalled}
+LATE: dict[str, Fault] = {"silent": _silent, "stalled": _stalled, "dripping": _dripping}
 """Those that take as long as the other side's patience."""
 
 

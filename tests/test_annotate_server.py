@@ -177,7 +177,7 @@ def test_an_answer_that_does_not_come_is_asked_for_twice(
         return None
 
     with proxy(server.url, plan) as between:
-        made = config(between.url, tmp_path / "labels", engine={"timeout": 1.5})
+        made = config(between.url, tmp_path / "labels", engine={"timeout": 3.0})
         first = run(made)
         told = {row["detail"] for row in found(made.output, "rejected") if row["detail"]}
         assert first.failed == 3 and set(late.values()) == {2}
@@ -208,7 +208,7 @@ def test_a_line_that_fails_at_random_leaves_no_trace(
             return chance.choice(list(PASSING.values())) if drawn < 0.55 else None
 
     with proxy(server.url, plan) as between:
-        engine = {"attempts": 2, "timeout": 1.5}
+        engine = {"attempts": 2, "timeout": 3.0}
         made = config(between.url, tmp_path / "labels", engine=engine)
         told = until_done(made)
         assert len(between.met) > 8
@@ -578,7 +578,7 @@ class SmallDisk(sqlite3.Connection):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self.execute("PRAGMA max_page_count = 6")
+        self.execute("PRAGMA max_page_count = 4")
 
 
 class ReadOnly(sqlite3.Connection):

@@ -159,7 +159,7 @@ def test_bad_options() -> None:
 
 def test_no_more_at_once_than_allowed() -> None:
     def script(n: int, body: Body) -> Answer:
-        time.sleep(0.01)
+        time.sleep(0.03)
         return text("a")
 
     with playing(script) as server:
@@ -171,8 +171,8 @@ def test_no_more_a_minute_than_allowed() -> None:
     with playing(lambda n, body: text("a")) as server:
         engine(server.url, requests_per_minute=1_200).generate(requests(10))  # one in 50 ms
     gaps = [b - a for a, b in zip(server.times, server.times[1:], strict=False)]
-    assert server.times[-1] - server.times[0] >= 0.44
-    assert sorted(gaps)[len(gaps) // 2] >= 0.03
+    assert server.times[-1] - server.times[0] >= 0.3
+    assert sorted(gaps)[len(gaps) // 2] >= 0.02
 
 
 def test_everybody_waits_where_the_server_asks_for_it() -> None:
@@ -252,15 +252,17 @@ def test_what_is_wrong_with_one_request_is_asked_once(fault: str) -> None:
 
 
 def test_a_server_that_takes_too_long() -> None:
+    over = threading.Event()
+
     def script(n: int, body: Body) -> Answer:
         if number_of(body) == 1:
-            time.sleep(1.0)
+            over.wait(60)
         return text("a")
 
     with playing(script) as server:
-        begin = time.monotonic()
-        found = engine(server.url, timeout=0.2, attempts=8).generate(requests(3))
-        assert time.monotonic() - begin < 0.9
+        found = engine(server.url, timeout=1.0, attempts=8).generate(requests(3))
+        over.set()
+        assert server.bodies.count(server.bodies[-1]) == 2
     assert [c.finish for c in found] == ["stop", "error", "stop"]
     assert found[1].error == "no answer in time (ReadTimeout), after 2 attempts"
 
@@ -299,7 +301,7 @@ def test_a_server_that_comes_back() -> None:
     asking.start()
     time.sleep(0.3)
     with playing(lambda n, body: text("b"), port=port):
-        asking.join(10)
+        asking.join(60)
     assert [c.text for c in found] == ["b"] * 5
 
 
@@ -372,7 +374,7 @@ def test_the_first_error_does_not_wait_for_the_others() -> None:
         begin = time.monotonic()
         with pytest.raises(RefinerError, match="the key has expired"):
             made.generate(requests(8))
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 10
 
 
 ASKING = """
@@ -407,10 +409,10 @@ def test_an_interrupt_stops_at_once(busy: bool) -> None:
             time.sleep(0.2)
             begin = time.monotonic()
             process.send_signal(signal.SIGINT)
-            out, told = process.communicate(timeout=10)
+            out, told = process.communicate(timeout=60)
         over.set()
     assert (out, told, process.returncode) == (b"stopped\n", b"", 0)
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 10
 
 
 def test_another_thread_may_stop_it() -> None:
@@ -427,7 +429,7 @@ def test_another_thread_may_stop_it() -> None:
         for _ in range(2):
             with pytest.raises(RefinerError, match="stopped"):
                 made.generate(requests(3))
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 10
         over.set()
 
 

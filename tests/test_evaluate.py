@@ -39,7 +39,7 @@ from burnish.schema import Document, Edit, Record, StageTrace, Status
 from burnish.spec import StageSpec
 from burnish.stages import Pipeline, Stage
 from burnish.workflows import evaluate as workflow
-from burnish.workflows.evaluate import check_gold, evaluate, worst
+from burnish.workflows.evaluate import evaluate, worst
 
 LINE = {"text": "A sentence that stays here.", "label": 0}
 NOISE = {"text": "Menu", "label": 1}
@@ -474,12 +474,13 @@ def test_a_page_that_can_not_be_written_after_all_is_an_error(tmp_path: Path) ->
 
 def test_a_threshold_is_told_and_must_have_an_effect(tmp_path: Path) -> None:
     gold = written(tmp_path / "gold.jsonl", PAGE)
-    told = CliRunner().invoke(command, [str(gold), "--noise-threshold", "0.7"])
+    html = tmp_path / "page.html"
+    told = CliRunner().invoke(command, [str(gold), "--noise-threshold", "0.7", "--html", str(html)])
     assert "noise threshold 0.7" in told.output
+    assert "<p>default, lines, noise threshold 0.7</p>" in html.read_text()
     assert evaluate(gold, noise_threshold=0.7).to_json()["thresholds"] == {"noise": 0.7}
     with pytest.raises(UsageError, match="no file is gold of documents"):
-        check_gold([gold], keep_threshold=0.7)
-    check_gold([gold], noise_threshold=0.7)
+        evaluate(gold, keep_threshold=0.7)
 
 
 def test_all_gold_is_read_before_any_is_judged(tmp_path: Path) -> None:
@@ -487,3 +488,10 @@ def test_all_gold_is_read_before_any_is_judged(tmp_path: Path) -> None:
     gold = written(tmp_path / "gold.jsonl", PAGE)
     with pytest.raises(InputError, match="has a label 0 or 1"):
         CliRunner().invoke(command, [str(gold), str(unknown)], catch_exceptions=False)
+
+
+def test_labels_are_judged_alone(tmp_path: Path) -> None:
+    gold = written(tmp_path / "gold.jsonl", PAGE)
+    for more in (["--engine", "onnx"], ["--noise-threshold", "0.7"], ["--against", "c4-lines"]):
+        told = CliRunner().invoke(command, [str(gold), "--annotations", str(tmp_path), *more])
+        assert told.exit_code == 2 and "--annotations judges labels" in told.output

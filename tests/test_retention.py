@@ -132,6 +132,12 @@ def test_the_threshold_nearest_to_the_share() -> None:
         assert found.kept is not None
 
 
+def test_the_last_document_is_not_dropped_to_come_nearer() -> None:
+    best_is_empty = [record(0.9, 100, 0), record(0.8, 100, 100), record(0.2, 100, 100)]
+    assert choose(sampled(3), best_is_empty, 0.1).threshold == 0.8
+    assert choose(sampled(1), [record(0.03, 100, 80)], 0.05).threshold == 0.03
+
+
 def test_documents_of_one_score_stay_or_go_together() -> None:
     records = [record(0.2, 100, 100)] * 5 + [record(0.7, 100, 100)] * 5
     assert choose(sampled(10), records, 0.3).threshold == 0.7
@@ -331,7 +337,7 @@ def test_an_estimate_says_what_its_sample_keeps_of_the_wanted_share(tmp_path: Pa
     path.write_text(json.dumps({"text": "The river rises in the hills. It is long."}) + "\n")
     shown = CliRunner().invoke(cli, ["estimate", str(path), "--sample", "1", "--keep-tokens", "9%"])
     told = " ".join(shown.output.split())
-    assert "of 1 document of the input that keeps 0.0% of the text" in told
+    assert "of 1 document of the input that keeps 100.0% of the text" in told
     assert "wanted 9.0%" in told
 
 

@@ -21,8 +21,7 @@ from burnish.workflows.evaluate import (
     GROUPS,
     Evaluation,
     Judgement,
-    check_gold,
-    evaluate,
+    evaluate_all,
     evaluate_labels,
     facts,
     worst,
@@ -85,26 +84,23 @@ def command(
       burnish evaluate gold/dev.jsonl.zst --annotations seed
     """
     if annotations is not None:
-        if html or against or keep_threshold is not None or noise_threshold is not None:
+        thresholds = keep_threshold is not None or noise_threshold is not None
+        if html or against or thresholds or engine != EngineChoice():
             raise click.UsageError(
-                "--annotations judges labels, without --html, --against and thresholds"
+                "--annotations judges labels, without --html, --against, thresholds and an engine"
             )
         _judge_labels(gold, annotations, as_json)
         return
     if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
         raise click.UsageError(f"--html names a file in a folder that exists, not {html}")
-    check_gold(gold, keep_threshold, noise_threshold)
-    results = [
-        evaluate(
-            path,
-            refiner,
-            engine,
-            against=against,
-            keep_threshold=keep_threshold,
-            noise_threshold=noise_threshold,
-        )
-        for path in gold
-    ]
+    results = evaluate_all(
+        gold,
+        refiner,
+        engine,
+        against=against,
+        keep_threshold=keep_threshold,
+        noise_threshold=noise_threshold,
+    )
     data = [result.to_json() for result in results]
     unwritten = ""
     if html is not None:

@@ -48,7 +48,9 @@ def page(
 
 def _evaluation(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"<h2>{escape(str(found['gold']))}</h2>"
-    yield f"<p>{escape(str(found['refiner']))}, {found['kind']}</p>"
+    told = [str(found["refiner"]), str(found["kind"])]
+    told += [f"{name} threshold {value:g}" for name, value in found["thresholds"].items()]
+    yield f"<p>{escape(', '.join(told))}</p>"
     total = found["total"]
     yield _counts(total)
     yield _metrics(total["metrics"])

@@ -40,6 +40,14 @@ _BOOKS = {
 }
 """Long texts and how many passages are taken of each."""
 _PASSAGE = 8000  # characters
+Worth = Mapping[str, Mapping[str, float]]
+"""How much a measure of a dev file counts, by the file's name and the measure's."""
+_WORTH: Worth = {
+    "full": {"noise_f1": 1, "kept_f1": 1, "turku_noise_f1": 0.5},
+    "mild": {"noise_f1": 1},
+    "chunks": {"noise_f1": 0.5},
+}
+"""What the packaged refiner's thresholds and epoch are chosen for."""
 _NEWS_SHARE = 3
 """One in so many Portuguese news pages is read, lest they rule the topics."""
 
@@ -66,6 +74,7 @@ class Material:
         pool: texts without scores, for the topics of documents.
         files: the files behind it with their SHA-256.
         sources: source -> its licences, as the rows name them.
+        worth: how much measures of dev count where thresholds and the epoch are chosen.
     """
 
     gold: Mapping[str, Sequence[Page]]
@@ -77,6 +86,7 @@ class Material:
     pool: Sequence[str]
     files: Mapping[str, str]
     sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    worth: Worth = field(default_factory=dict)
 
 
 def is_packaged_layout(folder: Path) -> bool:
@@ -103,6 +113,7 @@ def packaged(folder: Path, seed: int, passages_seed: int) -> Material:
         pool=list(_texts(folder, passages_seed)),
         files={name: sha256_of(path) for name, path in paths.items()},
         sources={name: sorted(found) for name, found in sorted(sources.items())},
+        worth=_WORTH,
     )
 
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from burnish.program.words import count_words
 from burnish.refiners.features import LINE_COLUMNS, SURFACE, TOKEN_COLUMNS, features
 from burnish.training.pages import KINDS, Page
 
@@ -43,7 +44,7 @@ class Corpus:
     """Documents as arrays, one after the other; document *i* owns rows `starts[i]:starts[i+1]`.
 
     `labels`: 1 noise, 0 content, -1 unknown. `extract`: 1 if an extractor dropped the line, 0 if it
-    kept it, -1 unknown. `words`: blank-separated words.
+    kept it, -1 unknown. `words` as `count_words` counts.
     """
 
     tokens: NDArray[np.uint32]
@@ -87,7 +88,7 @@ def build(pages: Iterable[Page]) -> Corpus:
         columns["labels"].append(np.array(page.labels, np.int8))
         unknown = (-1,) * len(page.lines)
         columns["extract"].append(np.array(page.extract or unknown, np.int8))
-        columns["words"].append(np.array([len(line.split()) for line in page.lines], np.int32))
+        columns["words"].append(np.array([count_words(line) for line in page.lines], np.int32))
         kinds.append(KINDS.index(page.kind))
         sizes.append(len(found))
     joined = {name: np.concatenate(column) for name, column in columns.items()}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from burnish.training.material import Worth
 from burnish.training.network import Corpus, LineNet, batch_of, batches
 from burnish.training.pages import KINDS
 
@@ -93,20 +94,14 @@ def judge(net: LineNet, corpus: Corpus) -> Judged:
     return Judged(corpus, logits, kinds)
 
 
-WORTH: Mapping[str, Mapping[str, float]] = {
-    "full": {"noise_f1": 1, "kept_f1": 1, "turku_noise_f1": 0.5},
-    "mild": {"noise_f1": 1},
-    "chunks": {"noise_f1": 0.5},
-}
-"""How much a measure of a dev file counts."""
 WORTH_ELSE: Mapping[str, float] = {"noise_f1": 1, "kept_f1": 1}
-"""The same for a file of another name."""
+"""What the measures of a dev file count of which nothing else is said."""
 
 
-def dev_score(dev: Mapping[str, Judged], policy: Policy) -> float:
+def dev_score(dev: Mapping[str, Judged], policy: Policy, worth: Worth) -> float:
     """What is maximised: the worth of all measures of all dev files."""
     return sum(
-        WORTH.get(name, WORTH_ELSE).get(measure, 0.0) * value
+        worth.get(name, WORTH_ELSE).get(measure, 0.0) * value
         for name, judged in dev.items()
         for measure, value in judged.measure(policy).items()
     )
@@ -131,7 +126,7 @@ def _with(values: Sequence[float], group: Sequence[str], value: float) -> tuple[
     return tuple(value if name in group else old for name, old in pairs)
 
 
-def choose_policy(dev: Mapping[str, Judged]) -> Policy:
+def choose_policy(dev: Mapping[str, Judged], worth: Worth) -> Policy:
     """Coordinate search on coarse grids."""
     best = Policy()
     for _ in range(2):
@@ -139,12 +134,12 @@ def choose_policy(dev: Mapping[str, Judged]) -> Policy:
             tried = [
                 replace(best, short=_with(best.short, group, value / 5)) for value in range(-10, 6)
             ]
-            best = max(tried, key=lambda policy: dev_score(dev, policy))
+            best = max(tried, key=lambda policy: dev_score(dev, policy, worth))
         for group in LONG_GROUPS:
             tried = [
                 replace(best, long=_with(best.long, group, value / 4)) for value in range(0, 11)
             ]
-            best = max(tried, key=lambda policy: dev_score(dev, policy))
+            best = max(tried, key=lambda policy: dev_score(dev, policy, worth))
     return best
 
 

@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from scipy import sparse  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from burnish.program.words import count_words
 from burnish.refiners.features import FEATURE_VERSION, TOKEN_COLUMNS
 from burnish.refiners.tagger import LINES_FILE, THRESHOLD, WEIGHTS, Tagger
 from burnish.training.calibration import calibrate
-from burnish.training.material import Material
+from burnish.training.material import Material, Worth
 from burnish.training.network import (
     Batch,
     Corpus,
@@ -285,9 +286,9 @@ def train(
 
     text = (*unlabelled, *(gold[name] for name in material.start))
     table = word_table(text, recipe.network.net, recipe.text_seed)
-    best = Best(dev, say)
+    best = Best(dev, material.worth, say)
     fit(join([*gold.values(), *unlabelled]), recipe.network, best.watch, table)
-    policy = choose_policy(best.judged)
+    policy = choose_policy(best.judged, material.worth)
     out.mkdir(parents=True, exist_ok=True)
     export(best.net, out / LINES_FILE, policy)
     tagger = Tagger.load(out)
@@ -304,8 +305,9 @@ def train(
 class Best:
     """Keeps the epoch that does best on dev, each with its own best policy."""
 
-    def __init__(self, dev: Mapping[str, Corpus], say: Callable[[str], None]) -> None:
+    def __init__(self, dev: Mapping[str, Corpus], worth: Worth, say: Callable[[str], None]) -> None:
         self.dev = dev
+        self.worth = worth
         self.say = say
         self.score = -math.inf
         self.epoch = -1
@@ -314,8 +316,8 @@ class Best:
 
     def watch(self, epoch: int, net: LineNet) -> None:
         judged = {name: judge(net, part) for name, part in self.dev.items()}
-        policy = choose_policy(judged)
-        score = dev_score(judged, policy)
+        policy = choose_policy(judged, self.worth)
+        score = dev_score(judged, policy, self.worth)
         self.say(f"epoch {epoch}: {json.dumps(report(judged, policy))}")
         if score > self.score:
             self.score, self.epoch, self.judged = score, epoch, judged
@@ -330,7 +332,7 @@ def evaluate(dev: Mapping[str, Sequence[Page]], tagger: Tagger) -> dict[str, flo
     found: dict[str, float] = {}
     for name, pages in dev.items():
         labels = np.concatenate([np.array(page.labels) for page in pages])
-        words = np.array([len(line.split()) for page in pages for line in page.lines])
+        words = np.array([count_words(line) for page in pages for line in page.lines])
         score = np.concatenate([tagger.predict("\n".join(page.lines)).noise for page in pages])
         noise = score >= THRESHOLD
         found[f"{name}_noise_f1"] = round(line_f1(labels, noise), 4)

@@ -121,34 +121,70 @@ class Evaluation:
         }
 
 
-def evaluate(
-    gold: Path,
+def evaluate(gold: Path, refiner: str = "default", **given: Any) -> Evaluation:
+    """`evaluate_all` for one file."""
+    return evaluate_all([gold], refiner, **given)[0]
+
+
+def evaluate_all(
+    gold: Iterable[Path],
     refiner: str = "default",
     engine: EngineChoice | None = None,
     *,
     against: str | None = None,
     keep_threshold: float | None = None,
     noise_threshold: float | None = None,
-) -> Evaluation:
-    """Runs the refiner on a gold file (JSONL, plain or compressed) and compares. `engine` runs one
-    that is a language model; `against` is a second refiner, compared on the same pages, or on the
-    documents on which neither failed. The thresholds replace the refiner's own, not the second
-    one's: `noise_threshold` where the gold is of lines, `keep_threshold` where it is of documents.
+) -> list[Evaluation]:
+    """Runs the refiner on gold files (JSONL, plain or compressed) and compares; all are read before
+    the first is judged. `engine` runs a refiner that is a language model; `against` is a second
+    one, compared on the same pages, or on the documents on which neither failed. The thresholds
+    replace the refiner's own, not the second one's: `noise_threshold` where the gold is of lines,
+    `keep_threshold` where it is of documents.
 
-    Raises InputError if the file can not be read or holds no gold, RefinerError and UsageError as
-    `load_pipeline` does.
+    Raises InputError if a file can not be read or holds no gold, UsageError for a threshold that no
+    file is judged with, RefinerError and UsageError as `load_pipeline` does.
     """
-    rows = list(read_gold(gold))
+    read = [(path, _read(path)) for path in gold]
+    kinds = {_kind(rows) for _, rows in read}
+    for name, value, cut in (
+        ("keep", keep_threshold, "documents"),
+        ("noise", noise_threshold, "lines"),
+    ):
+        if value is not None and cut not in kinds:
+            raise UsageError(f"a {name} threshold has no effect: no file is gold of {cut}")
+    engines = _engines(refiner, against, engine)
+    thresholds = (keep_threshold, noise_threshold)
+    return [_evaluate(path, rows, refiner, against, engines, thresholds) for path, rows in read]
+
+
+def _read(path: Path) -> list[Row]:
+    """Raises InputError for a file that can not be used."""
+    rows = list(read_gold(path))
+    labels = {line["label"] for row in rows for line in row.get("lines", ())}
+    if _kind(rows) == "lines" and labels <= {-1}:
+        raise InputError(f"no line of {path} has a label 0 or 1: there is nothing to measure")
+    return rows
+
+
+def _evaluate(
+    path: Path,
+    rows: Sequence[Row],
+    refiner: str,
+    against: str | None,
+    engines: tuple[EngineChoice | None, EngineChoice | None],
+    thresholds: tuple[float | None, float | None],
+) -> Evaluation:
+    """One file; engines are the two refiners', thresholds those of documents and lines."""
     kind = _kind(rows)
-    mine, its = _engines(refiner, against, engine)
-    found = Evaluation(str(gold), kind, refiner, rows)
-    thresholds = (None, noise_threshold) if kind == "lines" else (keep_threshold, None)
-    found.judgements, found.removed = _judged(rows, kind, refiner, mine, *thresholds)
+    keep, noise = thresholds
+    thresholds = (None, noise) if kind == "lines" else (keep, None)
+    found = Evaluation(str(path), kind, refiner, rows)
+    found.judgements, found.removed = _judged(rows, kind, refiner, engines[0], *thresholds)
     told = zip(("keep", "noise"), thresholds, strict=True)
     found.thresholds = {name: value for name, value in told if value is not None}
     found.agreement = between_annotators(rows)
     if against is not None:
-        others, _ = _judged(rows, kind, against, its)
+        others, _ = _judged(rows, kind, against, engines[1])
         found.against = against
         if kind == "lines":
             found.compared = len(rows)
@@ -160,25 +196,6 @@ def evaluate(
                 document_table(found.judgements), document_table(others)
             )
     return found
-
-
-def check_gold(
-    paths: Iterable[Path], keep_threshold: float | None = None, noise_threshold: float | None = None
-) -> None:
-    """Reads gold before the first of it is judged. Raises InputError for a file that can not be
-    used, UsageError for a threshold that none of the files is judged with."""
-    kinds = set()
-    for path in paths:
-        rows = list(read_gold(path))
-        kinds.add(kind := _kind(rows))
-        if kind == "lines" and all(line["label"] == -1 for row in rows for line in row["lines"]):
-            raise InputError(f"no line of {path} has a label 0 or 1: there is nothing to measure")
-    for name, value, cut in (
-        ("keep", keep_threshold, "documents"),
-        ("noise", noise_threshold, "lines"),
-    ):
-        if value is not None and cut not in kinds:
-            raise UsageError(f"a {name} threshold has no effect: no file is gold of {cut}")
 
 
 def _kind(rows: Sequence[Row]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import floor, sqrt
+from math import floor, inf, sqrt
 from typing import Any
 
 import numpy as np
@@ -188,8 +188,8 @@ def _stays(document: Judged, threshold: float) -> int:
 
 
 def _nearest(drawn: Sequence[Drawn], found: Sequence[Judged], wanted: float) -> float:
-    """Of the scores of the sample, the one that cuts nearest to the wanted share; of two that are
-    equally near the lower."""
+    """Of the scores of the sample, the one that cuts nearest to the wanted share but leaves
+    something; of two that are equally near the lower."""
     weights = [each.weight for each in drawn]
     total = sum(w * each.before for w, each in zip(weights, found, strict=True))
     pairs = list(zip(weights, found, strict=True))
@@ -197,13 +197,13 @@ def _nearest(drawn: Sequence[Drawn], found: Sequence[Judged], wanted: float) -> 
     scored = sorted(
         ((each.keep, w * each.after) for w, each in pairs if each.keep is not None), reverse=True
     )
-    best, threshold = abs(left / total - wanted), 1.0
+    best, threshold = abs(left / total - wanted) if left else inf, 1.0
     for place, (score, kept) in enumerate(scored):
         left += kept
         if place + 1 < len(scored) and scored[place + 1][0] == score:
             continue
         off = abs(left / total - wanted)
-        if off <= best:
+        if left and off <= best:
             best, threshold = off, score
     return threshold
 

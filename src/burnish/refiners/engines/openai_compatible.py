@@ -162,6 +162,7 @@ class OpenAiCompatibleEngine:
         )
         weakref.finalize(self, self._client.close)
         self._concurrency = concurrency
+        self._timeout = timeout
         self._attempts = attempts
         self._first_pause = first_pause
         self._temperature = temperature
@@ -422,7 +423,7 @@ class OpenAiCompatibleEngine:
         read: Callable[[Mapping[str, Any]], R],
     ) -> R:
         try:
-            answer = self._client.request(method, self._url + path, json=body)
+            answer = self._request(method, self._url + path, body)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _Again(f"no connection ({_brief(error)})", gone=True) from None
         except httpx.TimeoutException as error:
@@ -457,6 +458,23 @@ class OpenAiCompatibleEngine:
             return read(found)
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
             raise _Failed(f"the answer holds no completion: {str(found)[:120]}") from None
+
+    def _request(self, method: str, url: str, body: Mapping[str, Any] | None) -> httpx.Response:
+        """The whole answer, in no more time than a request may take: httpx itself bounds the pauses
+        between the parts of an answer, not their sum."""
+        end = time.monotonic() + self._timeout
+        with self._client.stream(method, url, json=body) as answer:
+            parts = []
+            for part in answer.iter_raw():
+                parts.append(part)
+                if time.monotonic() > end:
+                    raise httpx.ReadTimeout("", request=answer.request)
+            return httpx.Response(
+                answer.status_code,
+                headers=answer.headers,
+                content=b"".join(parts),
+                request=answer.request,
+            )
 
     def _advised(self, answer: httpx.Response) -> str:
         if answer.status_code != 404:
