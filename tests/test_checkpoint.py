@@ -12,6 +12,7 @@ pytest.importorskip("tokenizers", reason="needs the extra transformers")
 from small_pages import PAGES, made_pages, write_tokenizer
 
 from burnish.errors import RefinerError
+from burnish.refiners import loading
 from burnish.refiners.checkpoint import Checkpoint, answer_ids, find_weights
 from burnish.refiners.system_prompt import system_prompt
 
@@ -166,3 +167,20 @@ def test_a_system_prompt_without_network(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(RefinerError, match='"system": "file:NAME"'):
         system_prompt("https://127.0.0.1:1/prompt.txt", tmp_path)
+
+
+def test_a_large_file_of_weights_is_known_by_all_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "_LARGE", 1_000)
+    monkeypatch.setattr(loading, "_STEP", 100)
+    monkeypatch.setattr(loading, "_READ", 10)
+    data = bytes(range(256)) * 8
+    found = set()
+    for place in (None, 0, 1_005, len(data) - 1):
+        changed = bytearray(data)
+        if place is not None:
+            changed[place : place + 100] = b"x" * len(changed[place : place + 100])
+        (tmp_path / "model.safetensors").write_bytes(changed)
+        found.add(loading.weights_hash(tmp_path))
+    assert len(found) == 4

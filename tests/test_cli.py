@@ -62,6 +62,8 @@ def test_restore_one_document(tmp_path: Path) -> None:
     row = read_jsonl(EXAMPLES)[0]
     result = burnish("restore", out, "--id", row["id"])
     assert result.stdout.decode() == row["text"]
+    told = burnish("restore", out, "--id", "a", "--output", "a.txt")
+    assert told.returncode == 2 and b"--id prints the text" in told.stderr
     missing = burnish("restore", out, "--id", "nobody")
     assert missing.returncode == 1
     assert b"nobody" in missing.stderr

@@ -26,7 +26,7 @@ from small_pages import DIALECTS, PAGES, gold, made_pages
 
 from burnish.cli import cli
 from burnish.dialects import get_dialect
-from burnish.errors import BurnishError, RefinerError, UsageError
+from burnish.errors import BurnishError, OutputError, RefinerError, UsageError
 from burnish.program.lines import Chunk
 from burnish.refiners import EngineChoice, load_refiner
 from burnish.refiners.engines.base import Completion, Request
@@ -234,6 +234,12 @@ def test_an_export_is_a_refiner(llama: Path, tmp_path: Path) -> None:
     assert removed == page.noise
     with pytest.raises(BurnishError, match="exists already"):
         CliRunner().invoke(cli, command, catch_exceptions=False)
+    with pytest.raises(RefinerError, match="for the engine onnx alone: --engine onnx"):
+        load_pipeline(str(tmp_path / "out"), engine=EngineChoice("transformers"))
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"can not write .*file/out: File exists"):
+        CliRunner().invoke(cli, [*command[:-1], str(tmp_path / "file" / "out")],
+                           catch_exceptions=False)  # fmt: skip
     (tmp_path / "out" / "model.onnx.data").unlink()
     with pytest.raises(RefinerError, match=r"no model\.onnx\.data"):
         read_refiner(tmp_path / "out")

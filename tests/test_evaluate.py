@@ -39,7 +39,7 @@ from burnish.schema import Document, Edit, Record, StageTrace, Status
 from burnish.spec import StageSpec
 from burnish.stages import Pipeline, Stage
 from burnish.workflows import evaluate as workflow
-from burnish.workflows.evaluate import evaluate, worst
+from burnish.workflows.evaluate import evaluate, evaluate_all, worst
 
 LINE = {"text": "A sentence that stays here.", "label": 0}
 NOISE = {"text": "Menu", "label": 1}
@@ -452,6 +452,7 @@ def test_a_window_is_shown_with_the_numbers_of_its_page(
     stage = Stage(StageSpec(name="chunk", dialect="prox-chunk", window=60), Scripted(says))
     monkeypatch.setattr(workflow, "load_pipeline", lambda *_, **__: Pipeline([stage]))
     monkeypatch.setattr(workflow, "is_language_model", lambda _: True)
+    monkeypatch.setattr(workflow, "stages_of", lambda _: ["chunk"])
     gold = written(tmp_path / "gold.jsonl", {**PAGE, "first_line": 998}, PAGE)
     found = evaluate(gold, "scripted")
     assert [(c.first, c.owned) for c in shown] == [(998, (998, 1_000)), (0, (0, 2))]
@@ -492,6 +493,54 @@ def test_all_gold_is_read_before_any_is_judged(tmp_path: Path) -> None:
 
 def test_labels_are_judged_alone(tmp_path: Path) -> None:
     gold = written(tmp_path / "gold.jsonl", PAGE)
-    for more in (["--engine", "onnx"], ["--noise-threshold", "0.7"], ["--against", "c4-lines"]):
+    for more in (
+        ["--engine", "onnx"],
+        ["--noise-threshold", "0.7"],
+        ["--against", "c4-lines"],
+        ["--refiner", "c4-lines"],
+    ):
         told = CliRunner().invoke(command, [str(gold), "--annotations", str(tmp_path), *more])
         assert told.exit_code == 2 and "--annotations judges labels" in told.output
+
+
+def test_a_stage_that_is_missing_is_known_before_any_is_judged(tmp_path: Path) -> None:
+    pages = written(tmp_path / "pages.jsonl", PAGE)
+    documents = written(tmp_path / "documents.jsonl", {"text": "A text.", "keep": 1})
+    with pytest.raises(UsageError, match=r"'c4-lines' has no stage 'document', which .*documents"):
+        evaluate_all([pages, documents], against="c4-lines")
+
+
+def test_gold_is_not_written_over(tmp_path: Path) -> None:
+    gold = written(tmp_path / "gold.jsonl", PAGE)
+    told = CliRunner().invoke(command, [str(gold), "--html", str(tmp_path / "." / "gold.jsonl")])
+    assert told.exit_code == 2 and "--html would write over the gold" in told.output
+    assert json.loads(gold.read_text()) == PAGE
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"operations": [["nope", 0]]}, "row 2: unknown operation 'nope'"),
+        ({"operations": [["remove_lines"]]}, "row 2: remove_lines"),
+        ({"operations": [[["remove_lines"], 1]]}, "row 2: "),
+        ({"annotators": "x"}, "row 2: annotators must be a list of objects"),
+        ({"annotators": [{"teacher": 1}]}, "row 2: an annotator needs a teacher and a pass"),
+        (
+            {"annotators": [{"teacher": 1, "pass": 0, "removed_lines": [[0]]}]},
+            r"row 2: an annotator's removed_lines must be a list of \[first, last\]",
+        ),
+    ],
+)
+def test_what_stands_beside_gold_is_checked(
+    tmp_path: Path, more: dict[str, Any], message: str
+) -> None:
+    gold = written(tmp_path / "gold.jsonl", PAGE, {**PAGE, **more})
+    with pytest.raises(InputError, match=message):
+        evaluate(gold, "c4-lines")
+
+
+def test_scores_of_annotators_are_checked(tmp_path: Path) -> None:
+    said = [{"teacher": "t", "pass": n, "edu": "high"} for n in range(2)]
+    gold = written(tmp_path / "gold.jsonl", {"text": "x", "keep": 1, "annotators": said})
+    with pytest.raises(InputError, match="row 1: edu must be a number from 0 to 5, not 'high'"):
+        evaluate(gold)

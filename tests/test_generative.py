@@ -348,6 +348,8 @@ def test_refiners_and_engines_without_anything_to_do(checkpoint: Checkpoint) -> 
 
     with pytest.raises(UsageError, match="c4-lines has nothing to do: document by default"):
         load_pipeline(["default", "c4-lines"])
+    with pytest.raises(UsageError, match="the refiner default has nothing to do"):
+        load_pipeline(["default", "default"])
     with pytest.raises(UsageError, match="no language model is among default"):
         load_pipeline("default", engine=EngineChoice("vllm"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pkgutil
 import subprocess
 import sys
@@ -72,3 +73,21 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 def test_the_help_of_the_command_line_loads_nothing_heavy() -> None:
     assert not loaded_after("import burnish.cli") & HEAVY
+
+
+def test_what_runs_a_refiner_reports_to_nobody(tmp_path: Path) -> None:
+    """ONNX Runtime would leave a device's id, and what it wants to send, in the user's folder."""
+    quiet = {"CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS"}
+    shown = {name: value for name, value in os.environ.items() if name not in quiet}
+    code = (
+        "from burnish import refine\n"
+        "list(refine([{'text': 'A text.'}]))\n"
+        "import os; print(os.environ['ORT_DISABLE_TELEMETRY'], os.environ['VLLM_NO_USAGE_STATS'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**shown, "HOME": str(tmp_path), "XDG_CACHE_HOME": "", "VLLM_NO_USAGE_STATS": "0"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "1 0\n"
+    assert list(tmp_path.rglob("*")) == []

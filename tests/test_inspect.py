@@ -340,6 +340,18 @@ def test_filters(labels: Path, options: str, expected: str) -> None:
     assert ", ".join(found) == expected
 
 
+def test_status_of_windows_that_do_not_say_it(tmp_path: Path) -> None:
+    """As those of burnish export labels."""
+    rows = [{"id": name, "lines": [{"text": "x", "label": label}]} for name, label in
+            (("gone", 1), ("stays", 0))]  # fmt: skip
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "chunks_train.jsonl").write_text(text)
+    for status, name in (("edited", "gone"), ("kept", "stays")):
+        result = inspect(tmp_path, "--status", status)
+        assert result.exit_code == 0 and name in result.output
+        assert len(titles(result.output)) == 1
+
+
 @pytest.mark.parametrize(
     "options",
     ["--kind nobody", "--id nobody", "--split test", "--rejected --status kept",

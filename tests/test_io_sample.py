@@ -43,6 +43,17 @@ def write(folder: Path, form: str, rows: list[dict[str, object]]) -> Path:
     return path
 
 
+def test_rows_that_are_none_and_damage_are_told(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "a.jsonl", tmp_path / "b.jsonl.gz"
+    whole.write_bytes(b"no json\n" + lines(made(10)))
+    cut.write_bytes(gzip.compress(lines(made(900)))[:4_000])
+    found = draw((whole, cut), 2_000)
+    assert (found.rejected, found.damaged, found.places) == (
+        1, ("b.jsonl.gz",), ("all rows that can be read",)
+    )  # fmt: skip
+    assert 10 < found.documents < 910
+
+
 @pytest.mark.parametrize("form", ["jsonl", "jsonl.gz", "jsonl.zst", "parquet"])
 @pytest.mark.parametrize("whole", [True, False])
 def test_it_is_the_same_each_time_and_tells_the_size(

@@ -320,6 +320,11 @@ def test_an_estimate_in_parts_holds_the_truth(corpus: Path, tmp_path: Path) -> N
     assert again.kept_bytes == found.kept_bytes
 
 
+def test_a_few_documents_tell_less_of_the_time(corpus: Path) -> None:
+    few, many = (estimate.run(estimate.Config(inputs=(corpus,), sample=n)) for n in (3, 200))
+    assert few.seconds.high / few.seconds.value > 1.5 > many.seconds.high / many.seconds.value
+
+
 def test_the_estimate_on_the_command_line(corpus: Path) -> None:
     arguments = ["estimate", str(corpus), "--keep-tokens", "25%", "--sample", "100"]
     result = CliRunner().invoke(cli, [*arguments, "--json"])

@@ -39,6 +39,8 @@ from burnish.workflows.share import packed, place_of
 # The library uses its client in a way that the client is about to give up.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
+_HEADER = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+SAFETENSORS = len(_HEADER).to_bytes(8, "little") + _HEADER + bytes(4)
 WEIGHTS = Path(burnish.__file__).parent / "refiners" / "weights"
 Run = Callable[..., "Done"]
 
@@ -245,6 +247,21 @@ def test_a_branch_and_parts_that_are_gone(server: Hub, run: Run, tagger: Path) -
     assert "there is no such branch, tag or commit" in missing.stderr
 
 
+def test_what_engines_made_of_a_model_is_not_shared(server: Hub, run: Run, tagger: Path) -> None:
+    """Nor kept where an earlier push had shared it."""
+    (tagger / "onnx-int8").mkdir()
+    for name in ("model.onnx", "burnish-source.txt"):
+        (tagger / "onnx-int8" / name).write_text("x")
+    run("push", tagger, "hf:lab/tagger")
+    repository = server.repositories["models/lab/tagger"]
+    pushed = repository.files
+    assert "lines.onnx" in pushed and not any("onnx-int8" in name for name in pushed)
+    made = {f"openvino-int8/{name}": b"x" for name in ("model.xml", "burnish-source.txt")}
+    repository.add("main", {**pushed, **made, "extra/model.xml": b"x"}, "older")
+    run("push", tagger, "hf:lab/tagger")
+    assert repository.files == {**pushed, "extra/model.xml": b"x"}
+
+
 def test_private(server: Hub, run: Run, tagger: Path) -> None:
     run("push", tagger, "hf:lab/tagger", "--private")
     assert server.repositories["models/lab/tagger"].private
@@ -362,9 +379,13 @@ def test_a_language_model_is_whole_with_all_its_parts(tagger: Path) -> None:
         (tagger / name).write_text("{}")
     index = {"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}
     (tagger / "model.safetensors.index.json").write_text(json.dumps(index))
-    (tagger / "1.safetensors").write_bytes(b"1")
+    (tagger / "1.safetensors").write_bytes(SAFETENSORS)
     assert missing() == "2.safetensors"
-    (tagger / "2.safetensors").write_bytes(b"2")
+    for cut in (b"", b"2", SAFETENSORS[:-1], SAFETENSORS + b"more"):
+        (tagger / "2.safetensors").write_bytes(cut)
+        with pytest.raises(RefinerError, match=r"2\.safetensors is cut off, or damaged"):
+            read_refiner(tagger)
+    (tagger / "2.safetensors").write_bytes(SAFETENSORS)
     (tagger / "state").mkdir()
     (tagger / "state" / "optimizer.pt").write_bytes(b"3")
     with packed(tagger, "hf:lab/model") as parcel:

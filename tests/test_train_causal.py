@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from burnish.errors import (
     SettingsChanged,
     UsageError,
 )
+from burnish.io.lock import take_lock
 from burnish.metrics import Counts
 from burnish.program.lines import Chunk
 from burnish.program.operations import RemoveLines, to_json
@@ -175,6 +177,8 @@ def test_the_command_makes_a_refiner(base: Path, seed: Path, tmp_path: Path) -> 
     assert refined.exit_code == 0
     again = CliRunner().invoke(cli, command, catch_exceptions=False)
     assert again.exit_code == 0 and "is trained already" in again.output
+    with pytest.raises(UsageError, match="is trained already, and is called 'refiner'"):
+        CliRunner().invoke(cli, [*command, "--name", "yours"], catch_exceptions=False)
     with pytest.raises(SettingsChanged, match="seed: 0, now 1"):
         CliRunner().invoke(cli, [*command, "--seed", "1"], catch_exceptions=False)
 
@@ -405,6 +409,10 @@ def test_the_same_files_under_other_names_are_the_same_run(
     again = config(Path(".", base.name), Path(seed.name), out, epochs=1, batch=40)
     train_causal.run(again, said.append)
     assert said == [f"{out} is trained already"]
+    spelt = replace(again.recipe, dialect="prox-chunk")
+    (out / STATE).mkdir()  # as of a run that was killed at its very end
+    train_causal.run(replace(again, recipe=spelt), said.append)
+    assert said == [f"{out} is trained already"] * 2 and not (out / STATE).exists()
     with (copies[seed] / "chunks_dev.jsonl").open("a") as file:
         file.write("\n")
     with pytest.raises(SettingsChanged, match="dev_files"):
@@ -448,6 +456,27 @@ def test_what_can_not_be_written_is_told(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert train_causal.run(settings, quiet) is not None
+
+
+def test_two_processes_do_not_train_into_one_folder(
+    base: Path, seed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(causal, "score", scripted([0.5]))
+    settings = config(base, seed, tmp_path / "out", epochs=1, batch=40)
+    (tmp_path / "out" / STATE).mkdir(parents=True)
+    other = take_lock(tmp_path / "out" / STATE / "lock")
+    with pytest.raises(
+        OutputError, match=r"another process trains into .*out; wait for it or stop"
+    ):
+        train_causal.run(settings, quiet)
+    other.release()
+    assert train_causal.run(settings, quiet) is not None
+
+
+def test_a_folder_named_twice_is_refused(base: Path, seed: Path, tmp_path: Path) -> None:
+    settings = config(base, seed, tmp_path / "out")
+    with pytest.raises(UsageError, match=r"train\.jsonl is named twice for train"):
+        train_causal.run(replace(settings, data=(seed, seed)), quiet)
 
 
 def test_sharding_without_torchrun_is_refused(base: Path, seed: Path, tmp_path: Path) -> None:

@@ -23,6 +23,12 @@ pytest.importorskip("torch", reason="the extra [train] is not installed")
 pytest.importorskip("onnx", reason="the extra [train] is not installed")
 pytest.importorskip("scipy", reason="the extra [train] is not installed")
 
+import numpy as np
+
+from burnish.training import tagger
+from burnish.training.network import NetConfig, build
+from burnish.training.pages import Page
+
 NOISE = ["Home", "News", "Contact us", "Log in", "Share on a network", "Privacy policy", "Cookies"]
 SUBJECTS = ["The river", "A teacher", "The old engine", "My neighbour", "A small bird"]
 VERBS = ["explains", "carries", "measures", "repairs", "follows"]
@@ -268,6 +274,12 @@ def test_pages_of_dev_are_not_learnt(tmp_path: Path) -> None:
     material = train_tagger._material(config, 0, said.append)
     assert [page.site for page in material.gold["train"]] == ["site0.example", "site1.example"]
     assert said == ["left out, its text is among the dev files: 2"]
+
+
+def test_embeddings_of_a_few_words_start_from_nothing() -> None:
+    page = Page(("a", "hello world this is"), (1, 0), "full")
+    table = tagger.word_table([build([page])], NetConfig(vocabulary=1 << 10, embedding=8), 0)
+    assert table.shape == (1 << 10, 8) and np.isfinite(table).all()
 
 
 def test_few_labels_make_small_steps_and_more_epochs() -> None:

@@ -10,10 +10,16 @@ costs nothing and needs no optional dependency.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# What runs a refiner here tells its makers nothing, unless you set these yourself. ONNX Runtime
+# (from 1.29) reads its variable when it is imported, so this has to come before.
+for _name in ("ORT_DISABLE_TELEMETRY", "VLLM_NO_USAGE_STATS", "HF_HUB_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_name, "1")
 
 _HOMES = {
     "BurnishError": "errors",

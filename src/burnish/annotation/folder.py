@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -29,6 +28,7 @@ from burnish.annotation.rows import CARRIED
 from burnish.annotation.sampling import Sample
 from burnish.errors import InputError, OutputError
 from burnish.io.labels import CHUNK, DOCUMENT, REJECTED, label_file
+from burnish.io.lock import Lock, LockState, take_lock
 from burnish.io.output import TEMPORARY, json_part, read_part, sync, write_file
 from burnish.schema import Document, Rejected
 
@@ -60,23 +60,18 @@ class LabelFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: int | None = None
+        self._lock: Lock | None = None
 
     def __enter__(self) -> Self:
         try:
             self._check_ours()
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._release()
-            raise OutputError(
-                f"another process works on {self.path}; wait for it or stop it"
-            ) from None
+            self._lock = take_lock(self.path / _LOCK)
         except OSError as error:
-            if self._lock is None:
-                raise OutputError(f"can not use {self.path}: {error.strerror or error}") from None
-            # Else it is a file system without locks.
+            raise OutputError(f"can not use {self.path}: {error.strerror or error}") from None
+        if self._lock.state is LockState.BUSY:
+            self._release()
+            raise OutputError(f"another process works on {self.path}; wait for it or stop it")
         for path in self.path.glob(f"{TEMPORARY}*"):
             path.unlink(missing_ok=True)
         return self
@@ -91,7 +86,7 @@ class LabelFolder:
 
     def _release(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def _check_ours(self) -> None:

@@ -75,6 +75,10 @@ def command(
         f"{found.sampled:,} of them refined, drawn from {'; '.join(found.places)}",
         highlight=False,
     )
+    if found.rejected:
+        console.print(f"{found.rejected:,} of the rows read are no documents: to be rejected")
+    for name in found.damaged:
+        console.print(f"{name} is damaged: what is behind the damage is not counted")
     if found.choice is not None:
         console.print(threshold_told(found.choice), highlight=False)
     console.print(_table(found))
@@ -102,7 +106,8 @@ def _table(found: Prediction) -> Table:
     form, factor = _unit(found.seconds.value)
     low, high = (form.format(value * factor) for value in (found.seconds.low, found.seconds.high))
     shown = form.format(found.seconds.value * factor)
-    table.add_row(f"time, {workers} on this machine", shown, f"{low} to {high} (± a fifth)")
+    off = found.seconds.high / found.seconds.value - 1
+    table.add_row(f"time, {workers} on this machine", shown, f"{low} to {high} (± {off:.0%})")
     for cost in found.models:
         table.add_section()
         name = f"{cost.stage} stage: tokens"

@@ -85,14 +85,17 @@ def command(
     """
     if annotations is not None:
         thresholds = keep_threshold is not None or noise_threshold is not None
-        if html or against or thresholds or engine != EngineChoice():
+        if html or against or thresholds or refiner != "default" or engine != EngineChoice():
             raise click.UsageError(
-                "--annotations judges labels, without --html, --against, thresholds and an engine"
+                "--annotations judges labels, without a refiner, its engine and thresholds, "
+                "--against and --html"
             )
         _judge_labels(gold, annotations, as_json)
         return
     if html is not None and (html.is_dir() or not html.absolute().parent.is_dir()):
         raise click.UsageError(f"--html names a file in a folder that exists, not {html}")
+    if html is not None and html.resolve() in [path.resolve() for path in gold]:
+        raise click.UsageError(f"--html would write over the gold {html}")
     results = evaluate_all(
         gold,
         refiner,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -51,8 +53,8 @@ def openvino(model: Path, output: Path, int8: bool) -> None:
     """
     from burnish.refiners.engines.openvino_export import export
 
-    _new(output)
-    export(model, output, int8=int8, note=_card(model))
+    with _new(output):
+        export(model, output, int8=int8, note=_card(model))
     _tell(output)
 
 
@@ -76,14 +78,21 @@ def onnx(model: Path, output: Path, weights: str) -> None:
     """
     from burnish.refiners.engines.onnx_export import export
 
-    _new(output)
-    export(model, output, weights=weights, note=_card(model))
+    with _new(output):
+        export(model, output, weights=weights, note=_card(model))
     _tell(output)
 
 
-def _new(output: Path) -> None:
+@contextmanager
+def _new(output: Path) -> Iterator[None]:
+    """For a folder that is made in the block. Raises OutputError where it is there, or can not be
+    written."""
     if output.exists():
         raise OutputError(f"{output} exists already; name a folder that does not")
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"can not write {output}: {error.strerror or error}") from None
 
 
 def _card(model: Path) -> tuple[str, str] | None:

@@ -33,6 +33,10 @@ def command(folder: Path, output: Path | None, document_id: str | None, partial:
       burnish restore out --id lesson-1
     """
     if document_id is not None:
+        if output is not None:
+            raise click.UsageError(
+                f"--id prints the text: burnish restore {folder} --id {document_id} > {output}"
+            )
         texts = (found.text for found in restore(folder, partial) if found.id == document_id)
         text = next(texts, None)
         if text is None:

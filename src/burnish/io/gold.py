@@ -48,16 +48,45 @@ def _kind(row: Row) -> str:
             check_line(number, line)
         first_line_of(row)
         _check_edits(row, "\n".join(line["text"] for line in lines))
+        _check_annotators(row)
         return "lines"
     if not (isinstance(row.get("text"), str) and any(name in row for name in _DOCUMENT_GOLD)):
         raise ValueError("no gold: neither lines with labels nor a text with keep, edu or format")
+    _check_scores(row)
+    _check_annotators(row)
+    return "documents"
+
+
+def _check_scores(row: Row) -> None:
+    """Raises ValueError for a decision or a score that can not be."""
     if row.get("keep") not in (None, 0, 1):
         raise ValueError(f"keep must be 0 or 1, not {row['keep']!r}")
     for name in ("edu", "format"):
         score = row.get(name)
         if score is not None and not (type(score) in (int, float) and 0 <= score <= 5):
             raise ValueError(f"{name} must be a number from 0 to 5, not {score!r}")
-    return "documents"
+
+
+def _check_annotators(row: Row) -> None:
+    """Raises ValueError for what is no list of annotators with what each of them said."""
+    annotators = row.get("annotators")
+    if annotators is None:
+        return
+    if not (isinstance(annotators, list) and all(isinstance(one, dict) for one in annotators)):
+        raise ValueError("annotators must be a list of objects")
+    for one in annotators:
+        if not {"teacher", "pass"} <= one.keys():
+            raise ValueError(f"an annotator needs a teacher and a pass: {one!r}")
+        if "lines" not in row:
+            _check_scores(one)
+        elif not _are_ranges(one.get("removed_lines")):
+            raise ValueError("an annotator's removed_lines must be a list of [first, last]")
+
+
+def _are_ranges(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and [type(n) for n in pair] == [int, int] for pair in value
+    )
 
 
 def _check_edits(row: Row, text: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from burnish.io import jsonl, parquet
 from burnish.io.parquet import ArrowRow
-from burnish.io.rows import Columns
+from burnish.io.rows import Columns, Damage
 from burnish.io.shards import COMPRESSION_RATIO, InputFile, Plan, plan
 from burnish.schema import Document, Rejected
 
@@ -58,6 +58,7 @@ class Sample:
         whole: every row was read, so that the two are exact.
         places: what was read, in words.
         rejected: rows that are no documents, among those that were read.
+        damaged: names of files of which a part can not be read; known if `whole`.
     """
 
     drawn: tuple[Drawn, ...]
@@ -66,6 +67,7 @@ class Sample:
     whole: bool
     places: tuple[str, ...]
     rejected: int
+    damaged: tuple[str, ...] = ()
 
 
 def draw(
@@ -89,9 +91,13 @@ def draw(
 
 def _draw_from_all(work: Plan, size: int, columns: Columns) -> Sample:
     documents = text_bytes = rejected = 0
+    damaged: dict[str, None] = {}
     heap: list[tuple[int, int, Document]] = []  # (-priority, -number, document): the last on top
     for file in work.files:
         for row in _rows_of(work, file, columns):
+            if isinstance(row, Damage):
+                damaged[row.file] = None
+                continue
             if isinstance(row, Rejected):
                 rejected += 1
                 continue
@@ -105,7 +111,8 @@ def _draw_from_all(work: Plan, size: int, columns: Columns) -> Sample:
     found = [document for _, _, document in sorted(heap, key=lambda entry: -entry[1])]
     weight = documents / max(len(found), 1)
     drawn = tuple(Drawn(document, weight, part) for part, document in enumerate(found))
-    return Sample(drawn, documents, text_bytes, True, ("all rows",), rejected)
+    places = ("all rows that can be read" if damaged else "all rows",)
+    return Sample(drawn, documents, text_bytes, True, places, rejected, tuple(damaged))
 
 
 def _rows_of(work: Plan, file: InputFile, columns: Columns) -> Iterator[Document | Rejected]:

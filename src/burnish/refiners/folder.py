@@ -9,10 +9,12 @@ from burnish.errors import HubError, RefinerError
 from burnish.spec import CARD_FILE, HUB, ModelSpec, RefinerCard
 
 INDEX_FILE = "model.safetensors.index.json"
-_EXPORTED = (
-    ("openvino_model.xml", "openvino_model.bin"),
-    ("model.onnx", "model.onnx.data", "genai_config.json"),
-)
+_EXPORTED = {
+    "openvino": ("openvino_model.xml", "openvino_model.bin"),
+    "onnx": ("model.onnx", "model.onnx.data", "genai_config.json"),
+}
+"""The files of a model in the form that one engine alone reads."""
+_LONGEST_HEADER = 100 << 20  # bytes, of a safetensors file; the format's own bound
 _SYSTEM_FILE = "file:"
 _WITHOUT_NETWORK = (
     "Where there is no network: fetch it elsewhere (burnish pull), copy the folder, and name that "
@@ -23,12 +25,16 @@ _WITHOUT_NETWORK = (
 def read_refiner(folder: Path) -> RefinerCard:
     """The card of a folder that holds a whole refiner: its weights, and what they need, are there.
 
-    The files are not read. Raises RefinerError, naming what is missing.
+    Of the files nothing is read but how long those of weights should be. Raises RefinerError,
+    naming what is missing or cut off.
     """
     card = RefinerCard.read(folder)
     missing = [name for name in _needed(card, folder) if not (folder / name).is_file()]
     if missing:
         raise RefinerError(f"{folder} is no whole refiner: there is no {', '.join(missing)}")
+    for name in _needed(card, folder):
+        if name.endswith(".safetensors") and not _is_whole_file(folder / name):
+            raise RefinerError(f"{folder} is no whole refiner: {name} is cut off, or damaged")
     return card
 
 
@@ -63,10 +69,28 @@ def model_files(folder: Path) -> list[str]:
         pass
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RefinerError(f"{folder / INDEX_FILE} can not be read: {error}") from None
-    for names in _EXPORTED:
-        if (folder / names[0]).is_file():
-            return list(names)
-    return ["model.safetensors"]
+    engine = exported_for(folder)
+    return list(_EXPORTED[engine]) if engine else ["model.safetensors"]
+
+
+def exported_for(folder: Path) -> str | None:
+    """The engine that alone can read the model in a folder; None for one as it was trained."""
+    if any(folder.glob("*.safetensors")):
+        return None
+    found = (engine for engine, names in _EXPORTED.items() if (folder / names[0]).is_file())
+    return next(found, None)
+
+
+def _is_whole_file(path: Path) -> bool:
+    """Whether a safetensors file is as long as its header says."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+        ends = (t["data_offsets"][1] for name, t in header.items() if name != "__metadata__")
+        return bool(path.stat().st_size == 8 + length + max(ends, default=0))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False
 
 
 def _is_whole(folder: Path) -> bool:

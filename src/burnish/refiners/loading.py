@@ -18,7 +18,8 @@ _RULES = ("c4-lines",)
 _RECIPES = Path(__file__).parent.parent / "recipes" / "refiners"
 _WEIGHTS = (".json", ".onnx", ".data", ".npz", ".safetensors", ".bin", ".xml", ".jinja")
 _MODEL_FILES = (".safetensors", ".bin", ".xml", ".onnx")
-_SAMPLED = 1 << 20  # bytes at either end of a large file that its fingerprint is made of
+_LARGE = 64 << 20  # bytes; of a larger file `_READ` of each `_STEP` make its fingerprint
+_STEP, _READ = 1 << 20, 1 << 16
 
 
 def refiner_names() -> list[str]:
@@ -124,7 +125,7 @@ def identity(name: str, engine: EngineChoice | None = None) -> str:
 
 def weights_hash(folder: Path) -> str:
     """A fingerprint of the model's files in a folder: of their names and contents, of a large one
-    its size and both ends."""
+    its size and a part of each MiB."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix in _WEIGHTS:
@@ -171,9 +172,13 @@ def _causal(card: RefinerCard, spec: StageSpec, beside: Path, engine: EngineChoi
     choice = engine.settled()
     choice.engine_class()  # finds mistakes before anything is fetched or written
     from burnish.refiners.checkpoint import Checkpoint
+    from burnish.refiners.folder import exported_for
     from burnish.refiners.generative import Generative
 
     folder, system = _model_files(card.model, beside, choice)
+    only = exported_for(folder)
+    if only and not choice.is_server and choice.name != only:
+        raise RefinerError(f"{folder} holds a model for the engine {only} alone: --engine {only}")
     checkpoint = Checkpoint(folder)
     if not choice.is_server and not any(any(folder.glob(f"*{end}")) for end in _MODEL_FILES):
         raise RefinerError(f"{folder} holds no weights (model.safetensors)")
@@ -197,14 +202,19 @@ def _model_files(model: ModelSpec, beside: Path, choice: EngineChoice) -> tuple[
 
 
 def _sample(path: Path) -> bytes:
-    """The file's bytes; of a large one its size and both ends."""
+    """The file's bytes; of a large one its size and a digest of the beginning of each MiB, so that
+    no matrix of a model can be another and this the same."""
     size = path.stat().st_size
-    if size <= 64 * _SAMPLED:
+    if size <= _LARGE:
         return path.read_bytes()
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        begin = file.read(_SAMPLED)
-        file.seek(-_SAMPLED, 2)
-        return str(size).encode() + begin + file.read()
+        for place in range(0, size, _STEP):
+            file.seek(place)
+            digest.update(file.read(_READ))
+        file.seek(-_READ, 2)
+        digest.update(file.read())
+    return str(size).encode() + digest.digest()
 
 
 def _stage(stages: Mapping[str, StageSpec], name: str, stage: str) -> StageSpec:

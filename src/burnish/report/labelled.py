@@ -65,7 +65,7 @@ class Wanted:
         row = found.row
         return (
             (self.id is None or str(row.get("id")) == self.id)
-            and (self.status is None or row.get("status") == self.status)
+            and (self.status is None or status_of(row) == self.status)
             and (self.kind is None or self.kind in kinds_of(row))
             and (not self.rejected or self._allows_rejected(row))
             and (not self.disagreement or disagree(row))
@@ -100,6 +100,14 @@ def rows_of(file: LabelledFile) -> Iterator[Found]:
         except ValueError as error:
             raise InputError(f"{file.path}, row {number}: {error}") from None
         yield Found(file, number, row)
+
+
+def status_of(row: Row) -> str | None:
+    """ "kept" or "edited" of a window, by its lines and edits where it does not say it itself."""
+    if "status" in row or not row.get("lines"):
+        return row.get("status")
+    gone = any(isinstance(line, dict) and line.get("label") == 1 for line in row["lines"])
+    return "edited" if gone or row.get("edits") else "kept"
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {

@@ -14,20 +14,18 @@ process may be killed at any instant: what has a note is whole, what has none is
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from burnish.errors import OutputError, SettingsChanged
+from burnish.io.lock import Lock, LockState, take_lock
 from burnish.io.output import (
     PART_FOLDERS,
     TEMPORARY,
@@ -136,7 +134,7 @@ class Manifest:
         """File index -> number of shards, for the compressed files that were read to their end."""
         self._settings = settings
         self._task = task
-        self._lock: _Lock | None = None
+        self._lock: Lock | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -250,7 +248,7 @@ class Manifest:
 
         One process at a time: else two that look at each other's locks refuse each other.
         """
-        gate = _lock(self.folder / LOCKS / "gate", wait=True)
+        gate = take_lock(self.folder / LOCKS / "gate", wait=True)
         try:
             self._take_lock_within_gate()
         finally:
@@ -259,8 +257,8 @@ class Manifest:
     def _take_lock_within_gate(self) -> None:
         index, count = self._task
         locks = self.folder / LOCKS
-        self._lock = _lock(locks / f"task-{index}-of-{count}")
-        if self._lock.state is _State.BUSY:
+        self._lock = take_lock(locks / f"task-{index}-of-{count}")
+        if self._lock.state is LockState.BUSY:
             self._release()
             raise OutputError(
                 f"another process works on {self.folder} as task {index} of {count}; wait for it "
@@ -271,12 +269,12 @@ class Manifest:
             if not match:
                 continue
             mine = (int(match[1]), int(match[2])) == self._task
-            lock = self._lock if mine else _lock(path)
-            if lock.state is _State.HELD:
+            lock = self._lock if mine else take_lock(path)
+            if lock.state is LockState.HELD:
                 self._remove_temporary(f"{match[1]}of{match[2]}")
             if not mine:
                 lock.release()
-            if lock.state is _State.BUSY and int(match[2]) != count:
+            if lock.state is LockState.BUSY and int(match[2]) != count:
                 self._release()
                 raise OutputError(
                     f"another process works on {self.folder} as task {match[1]} of {match[2]}; all "
@@ -292,33 +290,6 @@ class Manifest:
         for folder in (self.folder, *(self.folder / name for name in (*PART_FOLDERS, MANIFEST))):
             for path in folder.glob(f"{TEMPORARY}{tag}-*"):
                 path.unlink(missing_ok=True)
-
-
-class _State(Enum):
-    HELD = "held"
-    BUSY = "busy"
-    UNKNOWN = "unknown"
-    """The file system has no locks: another process may work on the same, or none."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Lock:
-    descriptor: int
-    state: _State
-
-    def release(self) -> None:
-        os.close(self.descriptor)
-
-
-def _lock(path: Path, wait: bool = False) -> _Lock:
-    """Try to take a lock for the life of the process, or wait for it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError as error:
-        busy = error.errno in (errno.EWOULDBLOCK, errno.EACCES)
-        return _Lock(descriptor, _State.BUSY if busy else _State.UNKNOWN)
-    return _Lock(descriptor, _State.HELD)
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

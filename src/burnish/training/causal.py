@@ -535,11 +535,3 @@ def _stopped(path: Path) -> bool:
     state = _read_state(path) or {}
     control = state.get("stateful_callbacks", {}).get("TrainerControl", {}).get("args", {})
     return bool(control.get("should_training_stop"))
-
-
-def remove_state(output: Path) -> None:
-    """Removes what a run goes on from. Raises OutputError where that fails."""
-    try:
-        shutil.rmtree(output / STATE)
-    except OSError as error:
-        raise OutputError(f"can not remove {output / STATE}: {error}") from None

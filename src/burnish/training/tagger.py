@@ -221,7 +221,8 @@ def word_table(corpora: Sequence[Corpus], config: NetConfig, seed: int) -> NDArr
         basis, _ = np.linalg.qr(matrix.T @ left)
     left, singular, _ = np.linalg.svd(matrix @ basis, full_matrices=False)
     table = left[:, : config.embedding] * np.sqrt(singular[: config.embedding])
-    scaled: NDArray[np.float32] = (table * (0.05 / table.std())).astype(np.float32)
+    spread = table.std() or 1.0  # of a few lines, no pair of words comes twice
+    scaled: NDArray[np.float32] = (table * (0.05 / spread)).astype(np.float32)
     return scaled
 
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import sqrt
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -108,6 +109,8 @@ class Prediction:
         workers, seconds: the clock on this machine with so many workers; the sample took
             `sample_seconds` with one.
         models: what language models read and write.
+        rejected: rows that are no documents, among those that were read.
+        damaged: files of which a part can not be read.
     """
 
     sampled: int
@@ -125,6 +128,8 @@ class Prediction:
     seconds: Estimate
     sample_seconds: float
     models: tuple[ModelCost, ...]
+    rejected: int
+    damaged: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         hours = {f"a100_hours.{cost.stage}": cost.a100_hours for cost in self.models}
@@ -157,6 +162,7 @@ def run(config: Config) -> Prediction:
         choice = choose(sample, drawn_records(sample, every.run), config.keep_tokens)
         pipeline = _pipeline(config, choice.threshold)
     counting = [_Counting(stage.refiner) for stage in pipeline.stages]
+    list(pipeline.run([sample.drawn[0].document]))  # what starts once takes no time of the sample's
     trial = _try(sample, pipeline.with_refiners(counting), config)
     return _predict(config, sample, trial, choice, counting, workers)
 
@@ -179,10 +185,15 @@ class _Trial:
 def _try(sample: Sample, pipeline: Pipeline, config: Config) -> _Trial:
     records: list[Record] = []
 
+    seconds = 0.0
+
     def process(documents: Iterable[Document]) -> Iterator[Record]:
+        nonlocal seconds
+        began = time.perf_counter()
         for record in pipeline.run(documents):
             records.append(record)
             yield record
+        seconds += time.perf_counter() - began
 
     with tempfile.TemporaryDirectory(prefix="burnish-") as name:
         source, output = Path(name, "sample.jsonl"), Path(name, "out")
@@ -196,9 +207,7 @@ def _try(sample: Sample, pipeline: Pipeline, config: Config) -> _Trial:
             id_column=config.id_column,
             format=config.format,
         )
-        began = time.perf_counter()
         local.run(job)
-        seconds = time.perf_counter() - began
         sizes = {folder: _size(output / folder) for folder in FOLDERS}
     return _Trial(records, seconds, sizes)
 
@@ -265,6 +274,8 @@ def _predict(
         seconds=_seconds(sample, trial, before, workers),
         sample_seconds=trial.seconds,
         models=tuple(_costs(config, sample, counting, records, before)),
+        rejected=sample.rejected,
+        damaged=sample.damaged,
     )
 
 
@@ -275,13 +286,15 @@ def _dropped_by(record: Record, stage: str) -> bool:
 def _seconds(sample: Sample, trial: _Trial, before: Sequence[float], workers: int) -> Estimate:
     """The clock for the whole; a shard is 1 MiB at least, so a small input keeps few workers busy.
 
-    Its interval is a fifth to either side, as far as runs of one machine lie apart.
+    Its interval is a fifth to either side, as far as runs of one machine lie apart, and more for
+    small samples.
     """
     busy = min(workers, max(1, round(sample.text_bytes / 2**20)))
     share = 1.0 if busy == 1 else SHARE_OF_SECOND_WORKER
     rate = trial.seconds / max(sum(before), 1)
     seconds = START_SECONDS + sample.text_bytes * rate / (busy * share)
-    return Estimate(seconds, 0.8 * seconds, 1.2 * seconds)
+    off = min(0.2 + 1 / sqrt(len(before)), 1.0)
+    return Estimate(seconds, (1 - off) * seconds, (1 + off) * seconds)
 
 
 # ---------------------------------------------------------------------------------- models

@@ -31,7 +31,8 @@ from burnish.io.gold import Row, first_line_of, read_gold, text_of
 from burnish.io.labels import REJECTED, labelled_files
 from burnish.metrics import expected_calibration_error, reliability
 from burnish.program.lines import Chunk
-from burnish.refiners import EngineChoice, is_language_model
+from burnish.program.operations import from_json
+from burnish.refiners import EngineChoice, is_language_model, stages_of
 from burnish.schema import Document, Record, Status
 from burnish.stages import Pipeline
 from burnish.workflows.refine import load_pipeline
@@ -39,6 +40,9 @@ from burnish.workflows.refine import load_pipeline
 GROUPS = ("source", "language", "page_type", "length")
 WORST = 50
 """Documents of each kind of mistake that are shown."""
+
+_STAGES = {"lines": "chunk", "documents": "document"}
+"""The stage that each kind of gold judges."""
 
 Judgement = PageJudgement | DocumentJudgement
 
@@ -152,6 +156,14 @@ def evaluate_all(
     ):
         if value is not None and cut not in kinds:
             raise UsageError(f"a {name} threshold has no effect: no file is gold of {cut}")
+    for name in (refiner, *filter(None, [against])):
+        has = stages_of(name)
+        for path, rows in read:
+            if _STAGES[_kind(rows)] not in has:
+                raise UsageError(
+                    f"the refiner {name!r} has no stage {_STAGES[_kind(rows)]!r}, which {path} "
+                    f"judges; it has: {', '.join(has)}"
+                )
     engines = _engines(refiner, against, engine)
     thresholds = (keep_threshold, noise_threshold)
     return [_evaluate(path, rows, refiner, against, engines, thresholds) for path, rows in read]
@@ -160,6 +172,11 @@ def evaluate_all(
 def _read(path: Path) -> list[Row]:
     """Raises InputError for a file that can not be used."""
     rows = list(read_gold(path))
+    for number, row in enumerate(rows, 1):
+        try:
+            from_json(row.get("operations") or ())
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}, row {number}: {error}") from None
     labels = {line["label"] for row in rows for line in row.get("lines", ())}
     if _kind(rows) == "lines" and labels <= {-1}:
         raise InputError(f"no line of {path} has a label 0 or 1: there is nothing to measure")
@@ -220,8 +237,7 @@ def _judged(
     keep_threshold: float | None = None,
     noise_threshold: float | None = None,
 ) -> tuple[list[Any], list[frozenset[int]]]:
-    stages = ("chunk",) if kind == "lines" else ("document",)
-    pipeline = load_pipeline(refiner, stages, keep_threshold, engine, noise_threshold)
+    pipeline = load_pipeline(refiner, (_STAGES[kind],), keep_threshold, engine, noise_threshold)
     tells = kind == "lines" and not is_language_model(refiner)
     documents = (
         Document(str(n), text_of(row), first_line=first_line_of(row) if kind == "lines" else 0)

@@ -95,8 +95,8 @@ def owners(names: Sequence[str], stages: Sequence[str]) -> dict[str, str]:
         stage: next((name for name in names if stage in stages_of(name)), names[0])
         for stage in stages
     }
-    for name in names:
-        if name not in found.values():
+    for number, name in enumerate(names):
+        if name not in found.values() or name in names[:number]:
             done = ", ".join(f"{stage} by {owner}" for stage, owner in found.items())
             raise UsageError(f"the refiner {name} has nothing to do: {done}")
     return found

@@ -19,6 +19,7 @@ from burnish.annotation.folder import DATA_CARD, MADE_OF, README, finished
 from burnish.annotation.readme import readme
 from burnish.errors import HubError, InputError, OutputError, RefinerError, UsageError
 from burnish.io.labels import labelled_files
+from burnish.refiners.engines.exports import SOURCE_FILE, exports_within
 from burnish.refiners.folder import read_refiner
 from burnish.refiners.loading import load_refiner
 from burnish.spec import CARD_FILE, HUB
@@ -98,8 +99,8 @@ def place_of(target: str) -> str:
 def packed(folder: Path, target: str, *, with_answers: bool = False) -> Iterator[Parcel]:
     """What of a folder is shared as `target`; while the block runs, labels are not written anew.
 
-    Hidden files stay here, a training's state, and unless `with_answers` what labels are made of:
-    the teacher's answers and the sample.
+    Hidden files stay here, a training's state, what engines made of a model, and unless
+    `with_answers` what labels are made of: the teacher's answers and the sample.
 
     Raises UsageError for a wrong name, RefinerError for a refiner that is not whole or can not be
     loaded, InputError for labels that are not whole and for a folder that is neither, OutputError
@@ -160,7 +161,7 @@ def _refiner(folder: Path, name: str) -> Parcel:
     if card.kind == "tagger":  # small enough to be tried
         for stage in card.stages:
             load_refiner(str(folder), stage)
-    files: dict[str, Path | bytes] = dict(_files(folder, {_STATE}))
+    files: dict[str, Path | bytes] = dict(_files(folder, {_STATE, *exports_within(folder)}))
     made = _is_made(folder / README)
     if made:
         files[README] = refiner_page(card, name).encode()
@@ -204,8 +205,15 @@ def _outdated(parcel: Parcel, place: Repository) -> tuple[str, ...]:
     card, ends = (CARD_FILE, _WEIGHTS) if parcel.what == REFINER else (DATA_CARD, _ROWS)
     if card not in place.files:
         return ()
-    older = (n for n in place.files - parcel.files.keys() - set(MADE_OF) if n.endswith(ends))
-    return tuple(sorted(name for name in older if len(PurePosixPath(name).parts) == 1))
+    older = {PurePosixPath(n) for n in place.files - parcel.files.keys() - set(MADE_OF)}
+    made = {path.parent for path in older if path.name == SOURCE_FILE}  # by engines, of old weights
+    return tuple(
+        sorted(
+            str(path)
+            for path in older
+            if path.parent in made or (len(path.parts) == 1 and path.name.endswith(ends))
+        )
+    )
 
 
 # --------------------------------------------------------------------------------------------- pull

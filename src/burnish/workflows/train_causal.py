@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from burnish import __version__
 from burnish.errors import InputError, MissingExtra, OutputError, SettingsChanged, UsageError
 from burnish.io.digests import sha256_of
 from burnish.io.labels import CHUNK, DOCUMENT, labelled_files
+from burnish.io.lock import LockState, take_lock
 from burnish.program.limits import Limits
 from burnish.refiners.checkpoint import Checkpoint, find_weights
 from burnish.refiners.engines.base import Engine
@@ -23,7 +26,7 @@ from burnish.training.examples import Gold, make_examples, read_gold
 from burnish.training.held_out import HeldOut
 from burnish.training.recipe import STATE, Recipe
 
-_SETTINGS = "settings.json"
+_SETTINGS, _LOCK = "settings.json", "lock"  # in the state
 _DIGITS = 16  # of a hash, where a card tells runs apart
 
 
@@ -78,8 +81,10 @@ def run(config: Config, say: Callable[[str], None] = print) -> RefinerCard | Non
     _check_apart(config.output, checkpoint.folder)
     recipe = replace(recipe, template=recipe.template or fitting_template(checkpoint))
     card = _card(config, recipe, checkpoint, data)
-    done = _finished(config.output, card)
+    done = _finished(config, card)
     if done is not None:
+        if first:
+            _remove_state(config.output)  # of a run that was killed at its very end
         tell(f"{config.output} is trained already")
         return done
     spec = card.stages[recipe.stage]
@@ -101,39 +106,43 @@ def run(config: Config, say: Callable[[str], None] = print) -> RefinerCard | Non
         from burnish.training import causal
     except ModuleNotFoundError as error:
         raise MissingExtra("burnish train causal", error.name or "torch", "train-causal") from None
-    if first:
-        _begin(config.output, card)
-    made = causal.train(
-        causal.Task(
-            base=checkpoint.folder,
-            end_tokens=checkpoint.end_tokens,
-            spec=spec,
-            examples=examples.found,
-            dev=data.dev,
-            make_writer=lambda make: _writer(card, spec, checkpoint, make),
-        ),
-        recipe,
-        config.output,
-        tell,
+    task = causal.Task(
+        base=checkpoint.folder,
+        end_tokens=checkpoint.end_tokens,
+        spec=spec,
+        examples=examples.found,
+        dev=data.dev,
+        make_writer=lambda make: _writer(card, spec, checkpoint, make),
     )
-    if made is None:
-        return None
-    card = replace(
-        card,
-        metrics={"dev": made.score.to_json(), "best_step": made.best_step, "steps": made.steps},
-        notes={
-            **card.notes,
-            "examples": len(examples.found),
-            "left_out": dict(sorted(examples.left_out.items())),
-            "packed": made.packed,
-            "parameters": made.parameters,
-            "dtype": made.dtype,
-            "versions": causal.versions(),
-        },
-    )
-    card.write(config.output)
-    causal.remove_state(config.output)
-    return card
+    with _alone(config.output) if first else nullcontext():
+        if (done := _finished(config, card)) is not None:  # while this one waited for the imports
+            made = None
+        else:
+            if first:
+                _begin(config.output, card)
+            made = causal.train(task, recipe, config.output, tell)
+        if made is not None:
+            done = replace(
+                card,
+                metrics={
+                    "dev": made.score.to_json(),
+                    "best_step": made.best_step,
+                    "steps": made.steps,
+                },
+                notes={
+                    **card.notes,
+                    "examples": len(examples.found),
+                    "left_out": dict(sorted(examples.left_out.items())),
+                    "packed": made.packed,
+                    "parameters": made.parameters,
+                    "dtype": made.dtype,
+                    "versions": causal.versions(),
+                },
+            )
+            done.write(config.output)
+        if done is not None and first:
+            _remove_state(config.output)
+        return done
 
 
 def fitting_template(checkpoint: Checkpoint) -> str:
@@ -157,6 +166,9 @@ def _read(config: Config) -> _Data:
         part: [*_files(config.data, stage, part), *given]
         for part, given in (("train", config.train), ("dev", config.dev))
     }
+    for part, paths in files.items():
+        if (twice := next((p for n, p in enumerate(paths) if p in paths[:n]), None)) is not None:
+            raise UsageError(f"{twice} is named twice for {part}")
     golds: dict[str, list[Gold]] = {}
     used: dict[str, list[tuple[Path, str]]] = {"train": [], "dev": []}
     for part, paths in files.items():
@@ -228,6 +240,9 @@ def _card(config: Config, recipe: Recipe, checkpoint: Checkpoint, data: _Data) -
     # What a run must have in common with the one that it goes on from: what files hold, not how
     # they are called.
     settings = {name: value for name, value in recipe.to_json().items() if name != "base"} | {
+        "dialect": spec.dialect,
+        "window": recipe.settled_window,
+        "max_new_tokens": recipe.settled_new_tokens,
         "limit": config.limit,
         "base_files": weights_hash(checkpoint.folder)[:_DIGITS],
         "train_files": data.hashes("train"),
@@ -258,14 +273,37 @@ def _no_engine() -> Engine:
 # ---------------------------------------------------------------------------------------- output
 
 
-def _finished(output: Path, card: RefinerCard) -> RefinerCard | None:
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Keeps other processes from training into the folder. Raises OutputError where one does."""
+    try:
+        (output / STATE).mkdir(parents=True, exist_ok=True)
+        lock = take_lock(output / STATE / _LOCK)
+    except OSError as error:
+        raise OutputError(f"{output} can not be written: {error}") from None
+    try:
+        if lock.state is LockState.BUSY:
+            raise OutputError(f"another process trains into {output}; wait for it or stop it")
+        yield
+    finally:
+        lock.release()
+
+
+def _finished(config: Config, card: RefinerCard) -> RefinerCard | None:
     """The card of a finished run of these settings, if the folder holds one.
 
-    Raises SettingsChanged if it holds another run, OutputError if it can not be read.
+    Raises SettingsChanged if it holds another run, OutputError if it can not be read, UsageError
+    where it goes by another name than the one asked for.
     """
+    output = config.output
     if (output / CARD_FILE).is_file():
         done = RefinerCard.read(output)
         _compare(output, done.notes.get("settings"), card)
+        if config.name and config.name != done.name:
+            raise UsageError(
+                f"{output} is trained already, and is called {done.name!r}: change the name in its "
+                f"{CARD_FILE}, or take another folder"
+            )
         return done
     path = output / STATE / _SETTINGS
     try:
@@ -299,6 +337,16 @@ def _compare(output: Path, before: Any, card: RefinerCard) -> None:
         raise SettingsChanged(
             f"{output} holds a run with other settings ({told}); take another folder", changed
         )
+
+
+def _remove_state(output: Path) -> None:
+    """Removes what a run goes on from. Raises OutputError where that fails."""
+    try:
+        shutil.rmtree(output / STATE)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise OutputError(f"can not remove {output / STATE}: {error}") from None
 
 
 def _nothing(_: str) -> None:
