@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from burnish.annotation.folder import DATA_CARD, MADE_OF, README, finished
 from burnish.annotation.readme import readme
 from burnish.errors import HubError, InputError, OutputError, RefinerError, UsageError
 from burnish.io.labels import labelled_files
-from burnish.refiners.engines.exports import SOURCE_FILE, exports_within
+from burnish.refiners.engines.exports import SOURCE_FILE
 from burnish.refiners.folder import read_refiner
 from burnish.refiners.loading import load_refiner
 from burnish.spec import CARD_FILE, HUB
@@ -161,7 +161,9 @@ def _refiner(folder: Path, name: str) -> Parcel:
     if card.kind == "tagger":  # small enough to be tried
         for stage in card.stages:
             load_refiner(str(folder), stage)
-    files: dict[str, Path | bytes] = dict(_files(folder, {_STATE, *exports_within(folder)}))
+    files: dict[str, Path | bytes] = dict(_files(folder, {_STATE}))
+    for name_of_file in _made_by_engines(files):
+        del files[name_of_file]
     made = _is_made(folder / README)
     if made:
         files[README] = refiner_page(card, name).encode()
@@ -205,15 +207,16 @@ def _outdated(parcel: Parcel, place: Repository) -> tuple[str, ...]:
     card, ends = (CARD_FILE, _WEIGHTS) if parcel.what == REFINER else (DATA_CARD, _ROWS)
     if card not in place.files:
         return ()
-    older = {PurePosixPath(n) for n in place.files - parcel.files.keys() - set(MADE_OF)}
-    made = {path.parent for path in older if path.name == SOURCE_FILE}  # by engines, of old weights
-    return tuple(
-        sorted(
-            str(path)
-            for path in older
-            if path.parent in made or (len(path.parts) == 1 and path.name.endswith(ends))
-        )
-    )
+    older = place.files - parcel.files.keys() - set(MADE_OF)
+    parts = {name for name in older if "/" not in name and name.endswith(ends)}
+    return tuple(sorted(parts | _made_by_engines(older)))
+
+
+def _made_by_engines(names: Iterable[str]) -> set[str]:
+    """The files in subfolders where engines keep what they made of a model."""
+    paths = list(map(PurePosixPath, names))
+    folders = {path.parent for path in paths if path.name == SOURCE_FILE} - {PurePosixPath()}
+    return {str(path) for path in paths if path.parent in folders}
 
 
 # --------------------------------------------------------------------------------------------- pull

@@ -82,11 +82,6 @@ def kept_export(
     return out
 
 
-def exports_within(folder: Path) -> list[str]:
-    """The subfolders that engines keep their exports of the folder's model in."""
-    return [path.parent.name for path in folder.glob(f"*/{SOURCE_FILE}")]
-
-
 def _source(folder: Path) -> str:
     """What a checkpoint consists of: name, bytes and time of its files, a line each."""
     paths = [*folder.glob("*.safetensors"), folder / "config.json", folder / "tokenizer.json"]

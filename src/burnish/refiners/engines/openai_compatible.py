@@ -464,11 +464,12 @@ class OpenAiCompatibleEngine:
         between the parts of an answer, not their sum."""
         end = time.monotonic() + self._timeout
         with self._client.stream(method, url, json=body) as answer:
-            parts = []
+            parts, late = [], False
             for part in answer.iter_raw():
-                parts.append(part)
-                if time.monotonic() > end:
+                if late:  # what is all there by now is paid for, and taken
                     raise httpx.ReadTimeout("", request=answer.request)
+                parts.append(part)
+                late = time.monotonic() > end
             return httpx.Response(
                 answer.status_code,
                 headers=answer.headers,
