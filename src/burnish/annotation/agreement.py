@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
+from burnish.io.gold import annotators_of
 from burnish.metrics import Counts, pearson
 
 Row = Mapping[str, Any]
@@ -64,7 +65,7 @@ def between_annotators(rows: Iterable[Row]) -> dict[str, Agreement]:
     """
     found: dict[str, Agreement] = {}
     for row in rows:
-        for one, other in combinations(row.get("annotators") or (), 2):
+        for one, other in combinations(annotators_of(row), 2):
             pair = " and ".join(map(_name, (one, other)))
             agreement = found.setdefault(pair, Agreement())
             if "lines" in row:

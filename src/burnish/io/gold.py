@@ -67,16 +67,17 @@ def _check_scores(row: Row) -> None:
             raise ValueError(f"{name} must be a number from 0 to 5, not {score!r}")
 
 
+def annotators_of(row: Row) -> list[Row]:
+    """What each annotator said of a row, as `burnish annotate` writes it; a column of that name
+    that holds something else is somebody else's."""
+    found = row.get("annotators")
+    listed = found if isinstance(found, list) else ()
+    return [one for one in listed if isinstance(one, dict) and {"teacher", "pass"} <= one.keys()]
+
+
 def _check_annotators(row: Row) -> None:
-    """Raises ValueError for what is no list of annotators with what each of them said."""
-    annotators = row.get("annotators")
-    if annotators is None:
-        return
-    if not (isinstance(annotators, list) and all(isinstance(one, dict) for one in annotators)):
-        raise ValueError("annotators must be a list of objects")
-    for one in annotators:
-        if not {"teacher", "pass"} <= one.keys():
-            raise ValueError(f"an annotator needs a teacher and a pass: {one!r}")
+    """Raises ValueError where what an annotator said can not be."""
+    for one in annotators_of(row):
         if "lines" not in row:
             _check_scores(one)
         elif not _are_ranges(one.get("removed_lines")):
